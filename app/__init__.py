@@ -1,0 +1,60 @@
+"""BitQueue: the application factory."""
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Flask
+
+from app import api, cli, log, web
+from app.config import CHECKOUT, Config
+from app.engine import core, doorbell
+from app.extensions import csrf, db, init_database, limiter, login_manager
+from app.services.passwords import Passwords
+
+__version__ = "0.1.0"
+
+_PAGE_BODY_BYTES = 1024 * 1024
+_SESSION_LIFE = timedelta(days=14)
+# Counting log-ins must never make a page wait: a Redis that is slow or away is replaced by this process's memory.
+_REDIS_TIMEOUT_S = 0.3
+
+
+def create_app(config: Config) -> Flask:
+    """The whole application for one set of settings; opens no connection."""
+    log.configure(config)
+    app = Flask("app", template_folder=str(CHECKOUT / "templates"), static_folder=str(CHECKOUT / "static"))
+    app.config.from_mapping(flask_settings(config))
+    init_database(app, config)
+    with app.app_context():
+        app.extensions["engine"] = core.build(config, db.engine)
+    app.extensions["passwords"] = Passwords()
+    for extension in (login_manager, csrf, limiter):
+        extension.init_app(app)
+    web.register(app, config)
+    api.register(app)
+    cli.register(app)
+    return app
+
+
+def flask_settings(config: Config) -> dict[str, Any]:
+    """Our settings in the words of Flask and its extensions."""
+    counting = doorbell.connect(config.redis_url, timeout_s=_REDIS_TIMEOUT_S)
+    return {
+        "SECRET_KEY": config.secret_key.get_secret_value(),
+        "MAX_CONTENT_LENGTH": _PAGE_BODY_BYTES,
+        "MAX_FORM_MEMORY_SIZE": _PAGE_BODY_BYTES,
+        "PERMANENT_SESSION_LIFETIME": _SESSION_LIFE,
+        "SESSION_COOKIE_NAME": "bq_session",
+        "SESSION_COOKIE_SECURE": config.public_url.startswith("https://"),
+        "SESSION_COOKIE_HTTPONLY": True,
+        "SESSION_COOKIE_SAMESITE": "Lax",
+        "TEMPLATES_AUTO_RELOAD": False,
+        "VERSION": __version__,
+        # Checked by app.web after access, and only for pages; a token lives as long as its session.
+        "WTF_CSRF_CHECK_DEFAULT": False,
+        "WTF_CSRF_TIME_LIMIT": None,
+        "RATELIMIT_STORAGE_URI": config.redis_url.replace("unix://", "redis+unix://", 1),
+        "RATELIMIT_STORAGE_OPTIONS": {"connection_pool": counting.connection_pool},
+        "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,
+        "RATELIMIT_SWALLOW_ERRORS": True,
+    }

@@ -1,0 +1,176 @@
+"""Claiming: which queued tasks a worker takes next, fairly among queues and workspaces."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+
+from app import clock
+from app.engine.policy import LEASE
+from app.models import Queue, Run, State, StepKind, Task
+
+CLAIMED_COLUMNS = (
+    Task.id, Task.workspace_id, Task.queue_id, Task.run_id, Task.path, Task.step, Task.kind, Task.action,
+    Task.connection_id, Task.params, Task.params_sealed, Task.attempt, Task.max_attempts, Task.fence, Task.priority,
+    Task.worker_id,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A task that is ours while its lease lasts; `fence` proves it at every write."""
+
+    id: str
+    workspace_id: str
+    queue_id: str
+    run_id: str | None
+    path: str
+    step: str | None
+    kind: StepKind
+    action: str | None
+    connection_id: str | None
+    params: Any
+    params_sealed: str | None
+    attempt: int
+    max_attempts: int
+    fence: int
+    priority: int
+    worker_id: str
+
+
+@dataclass(slots=True)
+class _Lane:
+    """A queue with work, and how many more may be taken from it now."""
+
+    id: str
+    room: int
+
+
+def claim(
+    connection: sa.Connection, worker_id: str, limit: int, *, queue_id: str | None = None, lease: Any = LEASE
+) -> list[Claimed]:
+    """Take up to `limit` tasks in the caller's transaction.
+
+    Half of the places go to queues by priority, the other half is spread evenly, so that none starves.
+    `queue_id` names one queue, taken by a user's own program; without it those queues are left alone.
+    """
+    now = clock.now()
+    lanes = list(_lanes(connection, limit, now, queue_id))
+    taken: list[Claimed] = []
+    even = max(1, limit // (2 * len(lanes))) if len(lanes) > 1 else limit
+    for share in (even, limit):
+        for lane in lanes:
+            wanted = min(share, lane.room, limit - len(taken))
+            if wanted > 0:
+                got = _take(connection, lane.id, wanted, worker_id, now, lease)
+                lane.room = lane.room - len(got) if len(got) == wanted else 0
+                taken += got
+    _mark_runs(connection, taken, now)
+    return taken
+
+
+def _lanes(connection: sa.Connection, limit: int, now: datetime, queue_id: str | None) -> Iterator[_Lane]:
+    has_work = sa.exists().where(Task.queue_id == Queue.id, Task.state == State.QUEUED)
+    wanted = Queue.id == queue_id if queue_id else sa.not_(Queue.external)
+    found = sa.select(Queue.__table__).where(wanted, sa.not_(Queue.paused), has_work)
+    ordered = found.order_by(Queue.priority.desc(), Queue.served_at.asc().nulls_first(), Queue.id).limit(limit)
+    for row in connection.execute(ordered).all():
+        room = limit
+        if row.concurrency is not None or row.rate_count is not None:
+            room = _room(connection, row.id, limit, now)
+        if room > 0:
+            yield _Lane(row.id, room)
+
+
+def _room(connection: sa.Connection, queue_id: str, limit: int, now: datetime) -> int:
+    """What a queue's concurrency and rate leave; its row is locked, so that two workers do not both take it."""
+    row = connection.execute(
+        sa.select(Queue.__table__).where(Queue.id == queue_id).with_for_update(skip_locked=True)
+    ).first()
+    if row is None:
+        return 0
+    room = limit
+    if row.concurrency is not None:
+        running = sa.select(sa.func.count()).where(Task.queue_id == queue_id, Task.state == State.RUNNING)
+        room = min(room, row.concurrency - int(connection.scalar(running) or 0))
+    if row.rate_count is not None:
+        tokens = _tokens(row, now)
+        room = min(room, int(tokens))
+        _keep_tokens(connection, queue_id, tokens, now)
+    return room
+
+
+def _tokens(row: Any, now: datetime) -> float:
+    """A bucket of `rate_count` that refills evenly over `rate_period_s`."""
+    if row.refilled_at is None:
+        return float(row.rate_count)
+    # A clock that was set back refills nothing, and never empties the bucket.
+    elapsed_s = max(0.0, (now - row.refilled_at).total_seconds())
+    full = float(row.rate_count)
+    return min(full, float(row.tokens) + elapsed_s * full / float(row.rate_period_s))
+
+
+def _keep_tokens(connection: sa.Connection, queue_id: str, tokens: float, now: datetime) -> None:
+    connection.execute(sa.update(Queue).where(Queue.id == queue_id).values(tokens=tokens, refilled_at=now))
+
+
+def _take(
+    connection: sa.Connection, queue_id: str, limit: int, worker_id: str, now: datetime, lease: Any
+) -> list[Claimed]:
+    rows = connection.execute(
+        _TAKE,
+        {"in_queue": queue_id, "most": limit, "by": worker_id, "now": now, "until": now + lease},
+    ).all()
+    if rows:
+        connection.execute(_SERVED, {"queue": queue_id, "now": now, "taken": len(rows)})
+    taken = [Claimed(*row) for row in rows]
+    return sorted(taken, key=lambda task: (-task.priority, task.id))
+
+
+_due = (
+    sa.select(Task.id)
+    .where(Task.queue_id == sa.bindparam("in_queue"), Task.state == State.QUEUED)
+    .order_by(Task.priority.desc(), Task.due_at, Task.id)
+    .limit(sa.bindparam("most"))
+    .with_for_update(skip_locked=True)
+)
+_TAKE = (
+    sa.update(Task)
+    # The state again: a subquery may be evaluated before its rows are locked.
+    .where(Task.id.in_(_due), Task.state == State.QUEUED)
+    .values(
+        state=State.RUNNING,
+        attempt=Task.attempt + 1,
+        fence=Task.fence + 1,
+        worker_id=sa.bindparam("by"),
+        started_at=sa.func.coalesce(Task.started_at, sa.bindparam("now", type_=Task.__table__.c.started_at.type)),
+        lease_until=sa.bindparam("until", type_=Task.__table__.c.lease_until.type),
+        cause=None,
+    )
+    .returning(*CLAIMED_COLUMNS)
+)
+_SERVED = (
+    sa.update(Queue)
+    .where(Queue.id == sa.bindparam("queue"))
+    .values(
+        served_at=sa.bindparam("now", type_=Queue.__table__.c.served_at.type),
+        tokens=sa.case((Queue.rate_count.is_(None), 0.0), else_=Queue.tokens - sa.bindparam("taken")),
+    )
+)
+_MARK_RUN = (
+    sa.update(Run)
+    .where(Run.id.in_(sa.bindparam("runs", expanding=True)), Run.finished_at.is_(None))
+    .values(
+        state=State.RUNNING,
+        cause=None,
+        started_at=sa.func.coalesce(Run.started_at, sa.bindparam("now", type_=Run.__table__.c.started_at.type)),
+    )
+)
+
+
+def _mark_runs(connection: sa.Connection, taken: list[Claimed], now: datetime) -> None:
+    runs = [task.run_id for task in taken if task.run_id]
+    if runs:
+        connection.execute(_MARK_RUN, {"runs": runs, "now": now})

@@ -1,0 +1,122 @@
+"""Group commit: the writes of many greenlets in one transaction, each told when its own is on disk."""
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+
+from app.errors import UnavailableError
+from app.extensions import write_connection
+
+T = TypeVar("T")
+Unit = Callable[[sa.Connection], Any]
+
+
+@dataclass(slots=True)
+class _Ticket:
+    unit: Unit
+    settled: bool = False
+    value: Any = None
+    error: BaseException | None = None
+
+    def settle(self, value: Any = None, error: BaseException | None = None) -> None:
+        self.settled, self.value, self.error = True, value, error
+
+
+@dataclass(slots=True)
+class _Batch:
+    tickets: list[_Ticket] = field(default_factory=list)
+    # Whether somebody waits at the turn to commit it.
+    led: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
+
+
+class GroupCommit:
+    """Who opens a batch commits it for all who join; they join while the batch before is being committed.
+
+    A unit is a function of a connection. It must be safe to run again: when one unit of a batch fails,
+    the batch is rolled back and each unit runs in a transaction of its own, so that only the guilty fails.
+    """
+
+    def __init__(self, database: sa.Engine, *, linger_s: float = 0.001, patience_s: float = 5.0) -> None:
+        self._database = database
+        # How long the first waits for company.
+        self._linger_s = linger_s
+        self._patience_s = patience_s
+        self._batch = _Batch()
+        self._turn = threading.Lock()
+        self._door = threading.Lock()
+
+    def submit(self, unit: Callable[[sa.Connection], T]) -> T:
+        """Returns what the unit returned, once it is committed; raises what it raised.
+
+        Raises UnavailableError when the database cannot be written: then nothing was stored.
+        """
+        ticket = _Ticket(unit)
+        batch, leads = self._join(ticket, leads=True)
+        if leads:
+            self._lead(batch)
+        else:
+            batch.over.wait()
+        if ticket.error is not None:
+            raise ticket.error
+        if not ticket.settled:
+            raise UnavailableError("the server is stopping; nothing is known to be stored, try again in a moment")
+        value: T = ticket.value
+        return value
+
+    def post(self, unit: Unit) -> None:
+        """Leave a unit for the next commit, in order; it is lost if the process dies before."""
+        self._join(_Ticket(unit), leads=False)
+
+    def flush(self) -> None:
+        """Commit what was posted."""
+        self.submit(lambda _connection: None)
+
+    def _join(self, ticket: _Ticket, *, leads: bool) -> tuple[_Batch, bool]:
+        with self._door:
+            batch = self._batch
+            batch.tickets.append(ticket)
+            leads = leads and not batch.led
+            batch.led = batch.led or leads
+            return batch, leads
+
+    def _lead(self, batch: _Batch) -> None:
+        try:
+            with self._turn:
+                time.sleep(self._linger_s)
+                with self._door:
+                    # From here on others open the next one.
+                    self._batch = _Batch()
+                self._settle(batch.tickets)
+        finally:
+            batch.over.set()
+
+    def _settle(self, tickets: list[_Ticket]) -> None:
+        try:
+            self._commit(tickets)
+        except Exception as error:  # handed to whoever submitted the unit that raised it
+            plain = _plain(error)
+            if len(tickets) > 1 and not isinstance(plain, UnavailableError):
+                for ticket in tickets:
+                    self._settle([ticket])
+                return
+            for ticket in tickets:
+                ticket.settle(error=plain)
+
+    def _commit(self, tickets: list[_Ticket]) -> None:
+        with write_connection(self._database, patience_s=self._patience_s) as connection:
+            values = [ticket.unit(connection) for ticket in tickets]
+        for ticket, value in zip(tickets, values, strict=True):
+            ticket.settle(value)
+
+
+def _plain(error: BaseException) -> BaseException:
+    """A database that cannot be written is UnavailableError to everyone above."""
+    if isinstance(error, OperationalError | InterfaceError | InternalError):
+        return UnavailableError("the database cannot be written now; nothing was stored, try again in a moment")
+    return error

@@ -1,0 +1,266 @@
+"""The way in: an event and its run, or a task, is on disk when these return; then the doorbell rings."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as insert_pg
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+from app import clock, ids
+from app.engine import flow, payloads, policy
+from app.engine.core import Engine
+from app.errors import ConflictError
+from app.models import Event, Queue, Run, State, StepKind, Task
+from app.models.queue import DEFAULT_QUEUE
+from app.sdk.declare import Occurrence
+
+
+@dataclass(frozen=True, slots=True)
+class Armed:
+    """What an event starts: a trigger with the rule's published version (None: kept as a sample only)."""
+
+    workspace_id: str
+    trigger_id: str
+    type: str
+    rule_id: str
+    version_id: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    event_id: str
+    run_id: str | None
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A task for the queue `queue_id`; `params` masked, with the whole sealed beside where that hid something."""
+
+    workspace_id: str
+    queue_id: str
+    action: str | None
+    connection_id: str | None
+    params: Any
+    params_sealed: str | None = None
+    task_id: str | None = None
+    priority: int = 0
+    run_at: datetime | None = None
+    max_attempts: int = policy.MAX_ATTEMPTS
+    idempotency_key: str | None = None
+    request_sha256: str | None = None
+    retry_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Enqueued:
+    """`repeated`: the same request came before, this is its task."""
+
+    task_id: str
+    repeated: bool
+
+
+def accept(engine: Engine, armed: Armed, occurrence: Occurrence, *, depth: int = 0) -> Receipt:
+    """Store an event and start its run. Raises UnavailableError: then nothing was stored."""
+    receipt = engine.writer.submit(lambda connection: store_event(connection, armed, occurrence, depth=depth))
+    if receipt.run_id and not receipt.duplicate:
+        engine.doorbell.ring()
+    return receipt
+
+
+def enqueue_task(engine: Engine, new: NewTask) -> Enqueued:
+    """Raises ConflictError when the idempotency key was used with another request, UnavailableError."""
+    enqueued = engine.writer.submit(lambda connection: store_task(connection, new))
+    engine.doorbell.ring()
+    return enqueued
+
+
+def store_event(connection: sa.Connection, armed: Armed, occurrence: Occurrence, *, depth: int = 0) -> Receipt:
+    """The rows of one event and its run, in the caller's transaction; the same key makes no second one."""
+    now, event_id = clock.now(), ids.new("evt")
+    data, payload_id = payloads.store(connection, armed.workspace_id, occurrence.data)
+    stored = connection.execute(
+        _insert_once(connection),
+        {
+            "id": event_id,
+            "workspace_id": armed.workspace_id,
+            "source": armed.trigger_id,
+            "key": occurrence.key or event_id,
+            "type": armed.type,
+            "data": data,
+            "payload_id": payload_id,
+            "duplicates": 0,
+            "depth": depth,
+            "received_at": now,
+        },
+    )
+    if not stored.rowcount:
+        return _count_duplicate(connection, armed, occurrence.key or event_id)
+    if armed.version_id is None:
+        return Receipt(event_id, None, duplicate=False)
+    run_id = start_run(connection, armed.workspace_id, armed.rule_id, armed.version_id, event_id, depth=depth)
+    return Receipt(event_id, run_id, duplicate=False)
+
+
+_ONCE = {
+    "sqlite": insert_sqlite(Event).on_conflict_do_nothing(index_elements=["source", "key"]),
+    "postgresql": insert_pg(Event).on_conflict_do_nothing(index_elements=["source", "key"]),
+}
+
+
+def _insert_once(connection: sa.Connection) -> Any:
+    return _ONCE[connection.dialect.name]
+
+
+def _count_duplicate(connection: sa.Connection, armed: Armed, key: str) -> Receipt:
+    event_id = connection.scalar(
+        sa.update(Event)
+        .where(Event.source == armed.trigger_id, Event.key == key)
+        .values(duplicates=Event.duplicates + 1)
+        .returning(Event.id)
+    )
+    run_id = connection.scalar(sa.select(Run.id).where(Run.event_id == event_id).order_by(Run.id).limit(1))
+    return Receipt(str(event_id), run_id, duplicate=True)
+
+
+def start_run(
+    connection: sa.Connection,
+    workspace_id: str,
+    rule_id: str,
+    version_id: str,
+    event_id: str,
+    *,
+    depth: int = 0,
+    replay_of: str | None = None,
+) -> str:
+    """A run with its first task queued. A rule that keeps starting itself gets a failed run that says so."""
+    place = flow.first(flow.definition(connection, version_id))
+    stopped = depth >= policy.MAX_DEPTH
+    run_id = store_run(
+        connection,
+        workspace_id=workspace_id,
+        rule_id=rule_id,
+        version_id=version_id,
+        event_id=event_id,
+        state=State.FAILED if stopped else State.QUEUED if place else State.SUCCEEDED,
+        cause=f"stopped: this rule started itself {depth} times in a row; change it so that it does not" if stopped
+        else None,
+        replay_of=replay_of,
+    )
+    if place and not stopped:
+        queue_step(connection, workspace_id, run_id, place)
+    return run_id
+
+
+def store_run(connection: sa.Connection, **values: Any) -> str:
+    now, state, run_id = clock.now(), values["state"], ids.new("run")
+    over = {"started_at": now, "finished_at": now} if state.is_terminal else {"started_at": None, "finished_at": None}
+    connection.execute(sa.insert(Run), {"id": run_id, "created_at": now} | over | values)
+    return run_id
+
+
+def step_row(workspace_id: str, run_id: str, place: flow.Place) -> dict[str, Any]:
+    """The columns of a queued task for a rule's step, but for its queue."""
+    now = clock.now()
+    return {
+        "id": ids.new("tsk"),
+        "workspace_id": workspace_id,
+        "run_id": run_id,
+        "path": place.path,
+        "step": place.key,
+        "kind": place.kind,
+        "action": place.action,
+        "connection_id": place.connection_id,
+        "state": State.QUEUED,
+        "priority": 0,
+        "due_at": now,
+        "attempt": 0,
+        "max_attempts": policy.MAX_ATTEMPTS,
+        "lost": 0,
+        "fence": 0,
+        "created_at": now,
+    }
+
+
+def queue_step(connection: sa.Connection, workspace_id: str, run_id: str, place: flow.Place) -> None:
+    connection.execute(_INSERT_STEP, step_row(workspace_id, run_id, place) | queue_names(workspace_id, place))
+
+
+def queue_names(workspace_id: str, place: flow.Place) -> dict[str, str]:
+    """The parameters of `queue_named`."""
+    return {
+        "in_workspace": workspace_id,
+        "queue_name": place.queue or DEFAULT_QUEUE,
+        "default_queue": DEFAULT_QUEUE,
+    }
+
+
+_OWN = Queue.__table__.alias("own_queue")
+
+
+def queue_named() -> Any:
+    """The id of the queue `:queue_name` of the workspace, or of its default one when that is gone."""
+    return (
+        sa.select(_OWN.c.id)
+        .where(
+            _OWN.c.workspace_id == sa.bindparam("in_workspace"),
+            _OWN.c.name.in_([sa.bindparam("queue_name"), sa.bindparam("default_queue")]),
+        )
+        .order_by((_OWN.c.name == sa.bindparam("default_queue")).asc())
+        .limit(1)
+        .scalar_subquery()
+    )
+
+
+STEP_COLUMNS = (
+    "id", "workspace_id", "run_id", "path", "step", "kind", "action", "connection_id", "state", "priority",
+    "due_at", "attempt", "max_attempts", "lost", "fence", "created_at",
+)  # fmt: skip
+_INSERT_STEP = sa.insert(Task).values(queue_id=queue_named())
+
+
+def store_task(connection: sa.Connection, new: NewTask) -> Enqueued:
+    """The row of a task from the API, in the caller's transaction."""
+    if new.idempotency_key and (found := _same_request(connection, new)):
+        return found
+    now = clock.now()
+    later = new.run_at is not None and new.run_at > now
+    task_id = new.task_id or ids.new("tsk")
+    connection.execute(
+        sa.insert(Task),
+        {
+            "id": task_id,
+            "workspace_id": new.workspace_id,
+            "queue_id": new.queue_id,
+            "path": "0",
+            "kind": StepKind.ACTION,
+            "action": new.action,
+            "connection_id": new.connection_id,
+            "params": new.params,
+            "params_sealed": new.params_sealed,
+            "state": State.WAITING if later else State.QUEUED,
+            "priority": new.priority,
+            "due_at": new.run_at if later else now,
+            "max_attempts": new.max_attempts,
+            "idempotency_key": new.idempotency_key,
+            "request_sha256": new.request_sha256,
+            "retry_of": new.retry_of,
+            "created_at": now,
+        },
+    )
+    return Enqueued(task_id, repeated=False)
+
+
+def _same_request(connection: sa.Connection, new: NewTask) -> Enqueued | None:
+    found = connection.execute(
+        sa.select(Task.id, Task.request_sha256).where(
+            Task.workspace_id == new.workspace_id, Task.idempotency_key == new.idempotency_key
+        )
+    ).first()
+    if found is None:
+        return None
+    if found.request_sha256 != new.request_sha256:
+        raise ConflictError("this Idempotency-Key was used with another request; use a new key for a new task")
+    return Enqueued(found.id, repeated=True)

@@ -1,0 +1,259 @@
+"""Executing a claimed task, and the steps after it, until the run ends or has to wait."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from gevent import Timeout
+from pydantic import ValidationError
+
+from app import clock
+from app.engine import flow, masking, policy, record, secrets
+from app.engine.claim import Claimed
+from app.engine.core import Engine
+from app.engine.material import RunMaterial
+from app.errors import SealError, UnavailableError
+from app.models import Connection, StepKind
+from app.sdk import templates
+from app.sdk.conditions import Condition, Match, Verdict, evaluate
+from app.sdk.declare import Action, Context
+from app.sdk.errors import AuthError, RejectedError, TemporaryError
+from app.sdk.fields import Settings, sentences
+
+log = structlog.get_logger()
+
+Unit = Callable[[sa.Connection], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class _Call:
+    """An action with everything it is called with."""
+
+    action: Action
+    connection: Settings | None
+    params: Settings
+    given: Any
+    repeatable: bool
+
+
+class HeldError(Exception):
+    """The task's connection is broken; a person has to mend it first."""
+
+
+def execute_chain(
+    engine: Engine, task: Claimed, run: RunMaterial | None, on_step: Callable[[Claimed], None]
+) -> None:
+    """The task and, in the same greenlet, the steps that follow it; `on_step` is told of each of those."""
+    following: Claimed | None = task
+    while following is not None:
+        on_step(following)
+        following = _execute(engine, following, run)
+
+
+def _execute(engine: Engine, task: Claimed, run: RunMaterial | None) -> Claimed | None:
+    trying = _Try(engine, task, run, record.Trace(began_at=clock.now()))
+    try:
+        return trying.filter() if task.kind is StepKind.FILTER else trying.act()
+    except record.StaleError:
+        log.warning("task_not_ours", task=task.id, fence=task.fence)
+    except (HeldError, SealError) as error:
+        trying.hold(str(error))
+    except TemporaryError as error:
+        trying.later(error)
+    except AuthError as error:
+        trying.refused(error)
+    except RejectedError as error:
+        trying.fail(str(error))
+    except Exception as error:  # the one place: whatever an integration raises must not lose the task
+        log.exception("task_broke", task=task.id, action=task.action)
+        trying.fail(_bug(task, error))
+    return None
+
+
+@dataclass(slots=True)
+class _Try:
+    """One attempt at one task; each way it can end is written down before anything else happens."""
+
+    engine: Engine
+    task: Claimed
+    run: RunMaterial | None
+    trace: record.Trace
+
+    def filter(self) -> Claimed | None:
+        place = self._place()
+        verdict = judge(place.step, self._context())
+        output = {"passed": verdict.passed, "why": list(verdict.sentences)}
+        if verdict.passed:
+            return self._succeed(output)
+        cause = "; ".join(verdict.sentences)
+        self._write(lambda connection: record.stop_at_filter(connection, self.task, output, cause))
+        return None
+
+    def act(self) -> Claimed | None:
+        call = _prepare(self.engine, self.task, self._given())
+        if self.run is not None:
+            self.trace = replace(self.trace, params=masking.mask(call.given))
+        if not call.repeatable:
+            self._write(lambda connection: record.begin(connection, self.task, self.trace))
+            self.trace = replace(self.trace, announced=True)
+        output = _called(call, self.engine, self.task, depth=self.run.depth + 1 if self.run else 1)
+        if self.run is not None:
+            self.run.outputs[str(self.task.step)] = output
+        return self._succeed(output)
+
+    def _place(self) -> flow.Place:
+        place = flow.at(self.run.definition, self.task.path) if self.run else None
+        if place is None:
+            raise RejectedError(f"the step {self.task.step} is not in this version of the rule")
+        return place
+
+    def _context(self) -> dict[str, Any]:
+        return self.run.context() if self.run else {}
+
+    def _given(self) -> Any:
+        """A rule's params are rendered from its definition; a task's own are taken literally."""
+        if self.run is not None:
+            return templates.render(self._place().step.get("params", {}), self._context())
+        return own_params(self.engine, self.task)
+
+    def _succeed(self, output: Any) -> Claimed | None:
+        place = flow.after(self.run.definition, self.task.path) if self.run else None
+        following = record.following(self.task, place) if place else None
+
+        def unit(connection: sa.Connection) -> bool:
+            return record.succeed(connection, self.task, self.trace, output, following)
+
+        if following and following.task and self.task.kind is StepKind.FILTER:
+            # No need to wait: nothing was done that could be done twice, and the next write comes after this one.
+            self.engine.writer.post(unit)
+            return following.task
+        goes_on = self._write(unit)
+        return following.task if following and goes_on else None
+
+    def later(self, error: TemporaryError) -> None:
+        """Try again, or ask a person when it may have been done and must not be done twice."""
+        if self.trace.announced and error.sent:
+            question = f"{error}; nobody knows whether it was done: look there, then say whether to do it again"
+            self._end(lambda connection: record.ask(connection, self.task, self.trace, question))
+            return
+        if self.task.attempt >= self.task.max_attempts:
+            self.fail(f"{error}; tried {self.task.attempt} times, run it again when that is mended")
+            return
+        due_at = clock.now() + timedelta(seconds=policy.pause_s(self.task.attempt, after_s=error.after))
+        self._end(lambda connection: record.retry(connection, self.task, self.trace, str(error), due_at))
+
+    def refused(self, error: AuthError) -> None:
+        """The account is marked broken and its tasks held; without an account there is nothing to mend."""
+        if self.task.connection_id is None:
+            self.fail(str(error))
+            return
+        cause = str(error)
+
+        def unit(connection: sa.Connection) -> None:
+            record.hold(connection, self.task, self.trace, f"held: {cause}", clock.now() + policy.HOLD)
+            _mark_broken(connection, self.task, cause)
+
+        self._end(unit)
+
+    def hold(self, cause: str) -> None:
+        due_at = clock.now() + policy.HOLD
+        self._end(lambda connection: record.hold(connection, self.task, self.trace, cause, due_at))
+
+    def fail(self, cause: str) -> None:
+        self._end(lambda connection: record.fail(connection, self.task, self.trace, cause))
+
+    def _end(self, unit: Unit) -> None:
+        try:
+            self._write(unit)
+        except record.StaleError:
+            log.warning("task_not_ours", task=self.task.id, fence=self.task.fence)
+
+    def _write(self, unit: Unit) -> Any:
+        """What was done must be written down: a database that is away is waited for, the fence decides then."""
+        while True:
+            try:
+                return self.engine.writer.submit(unit)
+            except UnavailableError:
+                log.warning("record_waits", task=self.task.id)
+                time.sleep(0.5)
+
+
+def _mark_broken(connection: sa.Connection, task: Claimed, cause: str) -> None:
+    connection.execute(
+        sa.update(Connection)
+        .where(Connection.id == task.connection_id, Connection.workspace_id == task.workspace_id)
+        .values(healthy=False, health_cause=cause, checked_at=clock.now())
+    )
+
+
+def judge(step: Mapping[str, Any], context: Mapping[str, Any]) -> Verdict:
+    """A filter's verdict over `event`, `steps`, `rule` and `run`."""
+    conditions = [Condition.model_validate(condition) for condition in step["conditions"]]
+    return evaluate(conditions, Match(step.get("match", "all")), context)
+
+
+def own_params(engine: Engine, task: Claimed) -> Any:
+    """The params of a task from the API, secrets included. Raises SealError."""
+    if task.params_sealed is None:
+        return task.params
+    return secrets.open_sealed(engine.keyring, task.params_sealed, bound_to=task.id)["params"]
+
+
+def valid_params(action: Action, given: Any) -> Settings:
+    """Raises RejectedError that names each field at fault."""
+    try:
+        return action.params.model_validate(given)
+    except ValidationError as error:
+        objections = "; ".join(f"{path} {sentence}" for path, sentence in sentences(error).items())
+        raise RejectedError(f"{action.title}: {objections}") from None
+
+
+def _bug(task: Claimed, error: Exception) -> str:
+    return f"{task.action} broke with an unexpected {type(error).__name__}; this is a bug, the server's log has more"
+
+
+def _prepare(engine: Engine, task: Claimed, given: Any) -> _Call:
+    action = engine.catalogue.action(task.action or "")
+    if action is None:
+        raise RejectedError(f"the action {task.action} is not installed here; choose another one for this step")
+    params = valid_params(action, given)
+    return _Call(action, _open(engine, task), params, given, action.is_repeatable(params))
+
+
+def _open(engine: Engine, task: Claimed) -> Settings | None:
+    if task.connection_id is None:
+        return None
+    with engine.database.connect() as connection:
+        row = connection.execute(
+            sa.select(Connection.__table__).where(
+                # Ownership again, at run: a rule must never reach another workspace's account.
+                Connection.id == task.connection_id,
+                Connection.workspace_id == task.workspace_id,
+            )
+        ).first()
+    if row is None:
+        raise RejectedError("the connection of this step was deleted; choose another one")
+    if not row.healthy:
+        raise HeldError(f"held: the connection {row.name} is broken ({row.health_cause}); connect it again")
+    return secrets.open_connection(engine.keyring, engine.catalogue, row)
+
+
+def _called(call: _Call, engine: Engine, task: Claimed, *, depth: int) -> Any:
+    """What the action gave. Raises what integrations raise."""
+    context = Context(
+        http=engine.http,
+        guard=engine.guard,
+        now=clock.now(),
+        idempotency_key=f"{task.run_id}-{task.path}" if task.run_id else task.id,
+        base_url=engine.base_url(call.action.key.partition(".")[0]),
+        depth=depth,
+    )
+    try:
+        with Timeout(policy.ACTION_DEADLINE_S):
+            return call.action.call(context, call.connection, call.params)
+    except Timeout:
+        raise TemporaryError(f"{call.action.title} did not end within {policy.ACTION_DEADLINE_S:.0f} seconds") from None

@@ -1,0 +1,114 @@
+"""Schedule triggers: when the next slot is, and firing the due ones exactly once each."""
+
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import sqlalchemy as sa
+import structlog
+
+from app import clock
+from app.engine.core import Engine
+from app.engine.enqueue import Armed, store_event
+from app.models import Trigger, TriggerKind
+from app.sdk.declare import Catalogue, Occurrence
+
+log = structlog.get_logger()
+
+# A slot this late still counts as on time for the policy "skip".
+_ON_TIME = timedelta(seconds=60)
+# Slots made up for under the policy "all", at most, in one tick.
+_CATCH_UP = 100
+_DUE_AT_ONCE = 200
+
+
+def next_slot(catalogue: Catalogue, type_: str, params: Mapping[str, Any], after: datetime) -> datetime | None:
+    """The first slot strictly after an instant; None: there is none, or the trigger is not installed."""
+    trigger = catalogue.trigger(type_)
+    if trigger is None or trigger.call is None or trigger.sort != "slots":
+        return None
+    slot: datetime | None = trigger.call(trigger.params.model_validate(params), after)
+    return slot
+
+
+def upcoming(catalogue: Catalogue, type_: str, params: Mapping[str, Any], count: int = 5) -> list[datetime]:
+    """The next slots from now, for the form."""
+    slots: list[datetime] = []
+    slot = next_slot(catalogue, type_, params, clock.now())
+    while slot is not None and len(slots) < count:
+        slots.append(slot)
+        slot = next_slot(catalogue, type_, params, slot)
+    return slots
+
+
+def fire_due(engine: Engine) -> int:
+    """Fire every schedule that is due; how many events that made. Safe to run anywhere, at the same time."""
+    with engine.database.connect() as connection:
+        due = connection.execute(
+            sa.select(Trigger.__table__)
+            .where(Trigger.next_due_at <= clock.now(), Trigger.kind == TriggerKind.SCHEDULE)
+            .order_by(Trigger.next_due_at)
+            .limit(_DUE_AT_ONCE)
+        ).all()
+    return sum(_fire(engine, row) for row in due)
+
+
+def soonest(engine: Engine, within_s: float) -> datetime | None:
+    """The next due instant, if it is not further away."""
+    until = clock.now() + timedelta(seconds=within_s)
+    with engine.database.connect() as connection:
+        found: datetime | None = connection.scalar(
+            sa.select(sa.func.min(Trigger.next_due_at, type_=Trigger.__table__.c.next_due_at.type)).where(
+                Trigger.next_due_at <= until, Trigger.kind == TriggerKind.SCHEDULE
+            )
+        )
+    return found
+
+
+def _fire(engine: Engine, row: Any) -> int:
+    try:
+        slots, following = _missed(engine.catalogue, row, clock.now())
+    except ValueError as error:
+        # Params that an older version accepted: the trigger stops and says why, the others go on.
+        log.warning("schedule_broken", trigger=row.id, error=type(error).__name__)
+        slots, following = [], None
+    return engine.writer.submit(lambda connection: _store(connection, row, slots, following))
+
+
+def _missed(catalogue: Catalogue, row: Any, now: datetime) -> tuple[list[datetime], datetime | None]:
+    """(the slots to fire, the next one in the future) by the rule's policy for missed slots."""
+    slots, following = [row.next_due_at], next_slot(catalogue, row.type, row.params, row.next_due_at)
+    while following is not None and following <= now:
+        slots = [*slots[-_CATCH_UP + 1 :], following]
+        following = next_slot(catalogue, row.type, row.params, following)
+        if len(slots) == _CATCH_UP:
+            following = next_slot(catalogue, row.type, row.params, now)
+    policy = row.params.get("missed", "once")
+    if policy == "all":
+        return slots, following
+    late = now - slots[-1] > _ON_TIME
+    return ([] if policy == "skip" and late else slots[-1:]), following
+
+
+def _store(connection: sa.Connection, row: Any, slots: list[datetime], following: datetime | None) -> int:
+    moved = connection.execute(
+        sa.update(Trigger)
+        .where(Trigger.id == row.id, Trigger.next_due_at == row.next_due_at)
+        .values(next_due_at=following, last_fired_at=slots[-1] if slots else row.last_fired_at)
+    )
+    if not moved.rowcount:
+        return 0
+    armed = Armed(row.workspace_id, row.id, row.type, row.rule_id, row.version_id)
+    receipts = [store_event(connection, armed, _occurrence(row, slot)) for slot in slots]
+    return sum(not receipt.duplicate for receipt in receipts)
+
+
+def _occurrence(row: Any, slot: datetime) -> Occurrence:
+    zone = row.params.get("zone") or "UTC"
+    data = {
+        "scheduled_at": clock.rfc3339(slot),
+        "local_time": slot.astimezone(ZoneInfo(zone)).isoformat(timespec="seconds"),
+        "zone": zone,
+    }
+    return Occurrence(clock.rfc3339(slot), data)

@@ -1,0 +1,178 @@
+"""The tick, each second: everything that becomes due by the passing of time. Any number may run at once."""
+
+import os
+import socket
+import time
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+
+from app import clock
+from app.engine import record, schedule
+from app.engine.core import Engine
+from app.engine.doorbell import BELL_LIFE_S
+from app.engine.policy import MAX_LOST
+from app.models import Attempt, Heartbeat, Queue, Run, State, Task
+from app.models.heartbeat import TICK_ID
+
+log = structlog.get_logger()
+
+# Without a tick for so long, a worker looks whether the clock still has it; and then runs it itself.
+LATE_S = 3.0
+STALE_S = 20.0
+# A tick stays to fire schedules that become due before the next one.
+_STAY_S = 1.0
+_GONE = timedelta(seconds=30)
+_FORGET = timedelta(days=1)
+_BATCH = 500
+
+
+def run(engine: Engine) -> None:
+    """One tick."""
+    seen(engine, TICK_ID, "tick")
+    work = schedule.fire_due(engine)
+    work += engine.writer.submit(queue_due)
+    work += engine.writer.submit(end_leases)
+    engine.writer.submit(mark_gone)
+    if _is_stale_work(engine):
+        engine.doorbell.ring_now(force=True)
+    elif work:
+        engine.doorbell.ring()
+    _fire_on_time(engine)
+
+
+def _fire_on_time(engine: Engine) -> None:
+    leave_at = time.monotonic() + _STAY_S
+    while (left_s := leave_at - time.monotonic()) > 0:
+        due_at = schedule.soonest(engine, left_s)
+        if due_at is None:
+            return
+        time.sleep(max(0.0, (due_at - clock.now()).total_seconds()))
+        if schedule.fire_due(engine):
+            engine.doorbell.ring()
+
+
+def seen(engine: Engine, heartbeat_id: str, kind: str) -> None:
+    """A process, or the tick itself, says that it is there."""
+    now = clock.now()
+
+    def unit(connection: sa.Connection) -> None:
+        changed = connection.execute(
+            sa.update(Heartbeat).where(Heartbeat.id == heartbeat_id).values(seen_at=now, gone_at=None, pid=os.getpid())
+        )
+        if not changed.rowcount:
+            row = {"id": heartbeat_id, "kind": kind, "host": socket.gethostname(), "pid": os.getpid()}
+            connection.execute(sa.insert(Heartbeat), row | {"started_at": now, "seen_at": now})
+
+    engine.writer.submit(unit)
+
+
+def age_s(engine: Engine) -> float:
+    """Seconds since the last tick; infinite when there was none."""
+    with engine.database.connect() as connection:
+        seen_at = connection.scalar(sa.select(Heartbeat.seen_at).where(Heartbeat.id == TICK_ID))
+    return float("inf") if seen_at is None else abs((clock.now() - seen_at).total_seconds())
+
+
+def queue_due(connection: sa.Connection) -> int:
+    """Waiting tasks whose time has come are queued; how many."""
+    due = (
+        sa.select(Task.id)
+        .where(Task.state == State.WAITING, Task.due_at <= clock.now())
+        .order_by(Task.due_at)
+        .limit(_BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    rows = connection.execute(
+        sa.update(Task)
+        .where(Task.id.in_(due), Task.state == State.WAITING)
+        .values(state=State.QUEUED)
+        .returning(Task.run_id)
+    ).all()
+    _queue_runs(connection, [row.run_id for row in rows if row.run_id])
+    return len(rows)
+
+
+def _queue_runs(connection: sa.Connection, run_ids: list[str]) -> None:
+    if run_ids:
+        connection.execute(
+            sa.update(Run).where(Run.id.in_(run_ids), Run.finished_at.is_(None)).values(state=State.QUEUED)
+        )
+
+
+def end_leases(connection: sa.Connection) -> int:
+    """Tasks whose worker went away: tried again, or uncertain when sending had begun; how many."""
+    lost = connection.execute(
+        sa.select(Task.__table__, Queue.external)
+        .join(Queue, Queue.id == Task.queue_id)
+        .where(Task.state == State.RUNNING, Task.lease_until < clock.now())
+        .limit(_BATCH)
+        .with_for_update(skip_locked=True, of=Task.__table__)
+    ).all()
+    for row in lost:
+        _end_lease(connection, row)
+    return len(lost)
+
+
+def _end_lease(connection: sa.Connection, row: Any) -> None:
+    log.warning("lease_ended", task=row.id, worker=row.worker_id, lost=row.lost + 1)
+    sending = connection.execute(
+        sa.update(Attempt)
+        .where(Attempt.task_id == row.id, Attempt.fence == row.fence, Attempt.finished_at.is_(None))
+        .values(outcome="uncertain", cause="the worker died while doing this", finished_at=clock.now())
+    )
+    if sending.rowcount:
+        cause = "the worker died after it began to send and before it could write down the end; was it done?"
+        _move(connection, row, State.UNCERTAIN, cause)
+        record.mark_run(connection, row.run_id, State.UNCERTAIN, cause)
+    elif row.lost + 1 >= MAX_LOST and not row.external:
+        cause = f"the worker died while doing this, {MAX_LOST} times; look at what this step is given"
+        _move(connection, row, State.FAILED, cause)
+        if row.run_id:
+            record.finish_run(connection, row.run_id, State.FAILED, cause=f"{row.step}: {cause}")
+    else:
+        _move(connection, row, State.QUEUED, "the worker died while doing this; it is tried again")
+        record.mark_run(connection, row.run_id, State.QUEUED, None)
+
+
+def _move(connection: sa.Connection, row: Any, state: State, cause: str) -> None:
+    now = clock.now()
+    over = {"finished_at": now} if state.is_terminal else {}
+    connection.execute(
+        sa.update(Task)
+        .where(Task.id == row.id, Task.fence == row.fence, Task.state == State.RUNNING)
+        # A new fence at once: the old worker may yet wake up.
+        .values(
+            state=state, cause=cause, lost=row.lost + 1, fence=row.fence + 1, lease_until=None, worker_id=None,
+            due_at=now, **over,
+        )
+    )  # fmt: skip
+
+
+def mark_gone(connection: sa.Connection) -> None:
+    now = clock.now()
+    connection.execute(
+        sa.update(Heartbeat)
+        .where(Heartbeat.seen_at < now - _GONE, Heartbeat.gone_at.is_(None), Heartbeat.id != TICK_ID)
+        .values(gone_at=now)
+    )
+    connection.execute(sa.delete(Heartbeat).where(Heartbeat.gone_at < now - _FORGET))
+
+
+def _is_stale_work(engine: Engine) -> bool:
+    """Work that a ring should have brought to a worker by now."""
+    with engine.database.connect() as connection:
+        found = connection.scalar(
+            sa.select(Task.id)
+            .join(Queue, Queue.id == Task.queue_id)
+            .where(
+                Task.state == State.QUEUED,
+                Task.due_at < clock.now() - timedelta(seconds=BELL_LIFE_S),
+                sa.not_(Queue.paused),
+                sa.not_(Queue.external),
+            )
+            .limit(1)
+        )
+    return found is not None

@@ -1,0 +1,143 @@
+"""Flask's extensions, and the database: how it is opened, and how a writing transaction begins."""
+
+import random
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from flask import Flask
+from flask_limiter import Limiter
+from flask_limiter.util import get_remote_address
+from flask_login import LoginManager
+from flask_migrate import Migrate
+from flask_sqlalchemy import SQLAlchemy
+from flask_wtf import CSRFProtect
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from app.config import CHECKOUT, Config
+from app.errors import UnavailableError
+
+db = SQLAlchemy(disable_autonaming=True)
+migrate = Migrate()
+login_manager = LoginManager()
+csrf = CSRFProtect()
+limiter = Limiter(get_remote_address)
+
+T = TypeVar("T")
+
+# SQLite waits inside C and stops every greenlet; so it waits little and we wait in Python instead.
+_SQLITE_BUSY_MS = 10
+_WRITE_OPTION = "bitqueue_write"
+_WRITE = {_WRITE_OPTION: True}
+
+
+def database_options(config: Config) -> dict[str, Any]:
+    if config.is_sqlite:
+        return {"pool_size": 20, "max_overflow": 30, "connect_args": {"check_same_thread": False}}
+    return {
+        "pool_size": 20,
+        "max_overflow": 30,
+        "pool_pre_ping": True,
+        "connect_args": {"connect_timeout": 5, "options": "-c lock_timeout=5s -c timezone=UTC"},
+    }
+
+
+def prepare_database(database: sa.Engine) -> None:
+    """Teach SQLite WAL, foreign keys, full durability and explicit transactions. No effect on PostgreSQL."""
+    if database.dialect.name == "sqlite":
+        sa.event.listen(database, "connect", _open_sqlite)
+        sa.event.listen(database, "begin", _begin_sqlite)
+
+
+def _open_sqlite(connection: Any, _record: Any) -> None:
+    # The driver's own BEGIN comes too late (before the first write); ours comes from `_begin_sqlite`.
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout={_SQLITE_BUSY_MS}",
+        "auto_vacuum=INCREMENTAL",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "cache_size=-20000",
+        "temp_store=MEMORY",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: sa.Connection) -> None:
+    # A read that becomes a write fails at once if anyone wrote in between: writers ask for the lock first.
+    write = connection.get_execution_options().get(_WRITE_OPTION)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def is_busy(error: DBAPIError) -> bool:
+    """Another writer holds SQLite's lock, or PostgreSQL asks to try the transaction again."""
+    text = str(error.orig).lower()
+    code = getattr(error.orig, "sqlstate", None)
+    return "database is locked" in text or "database table is locked" in text or code in {"40001", "40P01", "55P03"}
+
+
+def when_free(begin: Callable[[], T], *, patience_s: float) -> T:
+    """Call `begin` until the database is free.
+
+    Raises UnavailableError after `patience_s` seconds; sleeps between tries so that other greenlets go on.
+    """
+    give_up_at = time.monotonic() + patience_s
+    pause_s = 0.001
+    while True:
+        try:
+            return begin()
+        except OperationalError as error:
+            if not is_busy(error):
+                raise
+            if time.monotonic() > give_up_at:
+                raise UnavailableError("the database is busy; try again in a moment") from error
+        time.sleep(random.uniform(0, pause_s))  # noqa: S311 (spreads writers, guards nothing)
+        pause_s = min(pause_s * 1.5, 0.02)
+
+
+@contextmanager
+def writing(*, patience_s: float = 5.0) -> Iterator[Session]:
+    """One writing use case: begins, yields the session, commits once at the end, rolls back on an error.
+
+    What was read before is read anew, because its snapshot may be old. Never hold it across a network call.
+    """
+    session = db.session()
+    session.rollback()
+    when_free(lambda: _begin_writing(session), patience_s=patience_s)
+    try:
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+
+
+def _begin_writing(session: Session) -> None:
+    try:
+        session.connection(execution_options=_WRITE)
+    except OperationalError:
+        session.rollback()
+        raise
+
+
+@contextmanager
+def write_connection(database: sa.Engine, *, patience_s: float = 5.0) -> Iterator[sa.Connection]:
+    """As `writing`, for code that speaks to tables rather than objects."""
+    with database.connect() as plain:
+        connection = plain.execution_options(**_WRITE)
+        transaction = when_free(connection.begin, patience_s=patience_s)
+        with transaction:
+            yield connection
+
+
+def init_database(app: Flask, config: Config) -> None:
+    app.config["SQLALCHEMY_DATABASE_URI"] = config.database_url
+    app.config["SQLALCHEMY_ENGINE_OPTIONS"] = database_options(config)
+    db.init_app(app)
+    migrate.init_app(app, db, directory=str(CHECKOUT / "migrations"), render_as_batch=True)
+    with app.app_context():
+        prepare_database(db.engine)

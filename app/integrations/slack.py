@@ -1,0 +1,164 @@
+"""Slack: post messages through an incoming webhook."""
+
+import json
+import logging
+import re
+from collections.abc import Mapping
+from typing import Any, Final, Literal
+
+from pydantic import SecretStr, field_validator
+from slack_sdk.webhook import WebhookClient, WebhookResponse
+
+from app import clock
+from app.sdk.declare import Context, Integration, Sample
+from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
+from app.sdk.fields import Settings, Text, setting
+from app.sdk.http import HttpClient, parse_retry_after
+from app.sdk.urls import parse_url
+
+slack = Integration(module=__name__, title="Slack", about="post messages to a channel")
+
+_SLACK: Final = "https://hooks.slack.com"
+_DEADLINE_S: Final = 20.0
+# Slack answers so to an empty message at an address that exists: https://docs.slack.dev/messaging
+_EMPTY: Final = frozenset({"no_text", "invalid_payload", "missing_text_or_fallback_or_attachments"})
+_DEAD: Final = frozenset(
+    {"invalid_token", "no_service", "no_service_id", "no_team", "team_disabled", "no_active_hooks"}
+)
+_MENDS: Final = {
+    "channel_is_archived": "the channel is archived; unarchive it, or connect a webhook of another channel",
+    "channel_not_found": "the channel is gone; connect a webhook of another channel",
+    "user_not_found": "the person is gone; connect a webhook of another channel",
+    "action_prohibited": "an admin of the workspace restricts posting; ask them",
+    "posting_to_general_channel_denied": "only admins may post in #general; connect a webhook of another channel",
+    "too_many_attachments": "the message has too many attachments",
+    "no_text": "the message is empty; write a text",
+}
+_NOT_TAKEN: Final = frozenset({429, 500, 503})
+_CALLS_EVERYONE: Final = re.compile(r"<(?=!(?:channel|here|everyone|subteam))")
+
+
+@slack.connection
+class IncomingWebhook(Settings):
+    """An incoming webhook belongs to one channel. Make it at api.slack.com/apps under incoming webhooks."""
+
+    webhook_url: SecretStr = setting(
+        "Webhook URL",
+        help="whoever knows it can post to the channel",
+        example=f"{_SLACK}/services/T0000/B0000/XXXXXXXX",
+        where="api.slack.com/apps → your app → incoming webhooks → add new webhook",
+    )
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _is_url(cls, url: SecretStr) -> SecretStr:
+        if not re.fullmatch(r"https?://[^/\s?#@]+/\S+", url.get_secret_value().strip()):
+            raise ValueError(f"must be an address that begins with {_SLACK}/")
+        return url
+
+
+class _Client(WebhookClient):
+    """Slack's own client; what it built is sent by ours, which checks addresses and reads no proxy variables."""
+
+    def __init__(self, http: HttpClient, url: str) -> None:
+        super().__init__(url, timeout=int(_DEADLINE_S), logger=_silent(), retry_handlers=[])
+        self._http = http
+
+    def _perform_http_request(self, *, body: dict[str, Any], headers: dict[str, str]) -> WebhookResponse:
+        answer = self._http.request(
+            "POST",
+            self.url,
+            headers=headers,
+            content=json.dumps(body),
+            deadline_s=_DEADLINE_S,
+            follow_redirects=False,
+        )
+        return WebhookResponse(
+            url="", status_code=answer.status, body=answer.text[:200].strip(), headers=answer.headers
+        )
+
+
+def _silent() -> logging.Logger:
+    """The client would log the address, which is the secret."""
+    logger = logging.getLogger("slack_sdk.webhook.silent")
+    logger.disabled = True
+    return logger
+
+
+def _client(ctx: Context, connection: IncomingWebhook) -> _Client:
+    url = connection.webhook_url.get_secret_value().strip()
+    target = parse_url(url)
+    if ctx.base_url:
+        return _Client(ctx.http, ctx.base_url.rstrip("/") + target.path)
+    if target.origin != parse_url(_SLACK).origin:
+        raise RejectedError(
+            f"the webhook url must begin with {_SLACK}/; copy it from your app at api.slack.com/apps"
+        )
+    return _Client(ctx.http, url)
+
+
+def _failure(response: WebhookResponse) -> IntegrationError:
+    said = response.body if re.fullmatch(r"[a-z_]{1,60}", response.body) else "no reason given"
+    status = response.status_code
+    if said in _MENDS:
+        return RejectedError(f"slack did not take the message: {_MENDS[said]}")
+    if said in _DEAD or status in {401, 403, 404, 410}:
+        return AuthError(f"slack no longer knows this webhook ({said}); make a new one and connect it")
+    if status == 429 or status >= 500:
+        after = parse_retry_after(response.headers.get("retry-after"), clock.now())
+        return TemporaryError(
+            f"slack cannot take this now ({status})", after=after, sent=status not in _NOT_TAKEN
+        )
+    return RejectedError(f"slack did not take the message ({status} {said})")
+
+
+@slack.check
+def check(ctx: Context, connection: IncomingWebhook) -> str:
+    """Sends a message without content, which Slack refuses unseen, and in another way than an unknown webhook."""
+    response = _client(ctx, connection).send_dict({"text": None})
+    if response.status_code == 400 and response.body in _EMPTY:
+        return "slack knows this webhook; nothing was posted"
+    raise _failure(response)
+
+
+class Message(Settings):
+    """A message to the channel of the webhook."""
+
+    text: Text = setting(
+        "Text",
+        example="order {{ event.order }} over {{ event.total }}",
+        widget="textarea",
+        min_length=1,
+        max_length=40_000,
+    )
+    markup: bool = setting(
+        "Text has Slack markup",
+        False,
+        help="links as <https://example.com|words>; values are then not made harmless",
+    )
+    notify: Literal["nobody", "here", "channel"] = setting(
+        "Notify", "nobody", help="here: who is online; channel: everyone in it"
+    )
+
+
+@slack.action(
+    "Post a message",
+    idempotent=False,
+    samples=[Sample({"text": "order A-1001 over 150"}, {"posted": True, "text": "order A-1001 over 150"})],
+)
+def message(ctx: Context, connection: IncomingWebhook, params: Message) -> Mapping[str, Any]:
+    """Posts a message. Values cannot call the whole channel; only the notify field can."""
+    text = _written(params)
+    response = _client(ctx, connection).send(text=text)
+    if response.status_code != 200:
+        raise _failure(response)
+    return {"posted": True, "text": text}
+
+
+def _written(params: Message) -> str:
+    """https://docs.slack.dev/messaging/formatting-message-text#escaping"""
+    if params.markup:
+        text = _CALLS_EVERYONE.sub("&lt;", params.text)
+    else:
+        text = params.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return text if params.notify == "nobody" else f"<!{params.notify}> {text}"

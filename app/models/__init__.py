@@ -1,0 +1,23 @@
+"""The rows. Every noun's table, imported here so that migrations see them all."""
+
+from app.models.api_key import ApiKey
+from app.models.audit import AuditEntry
+from app.models.base import Base
+from app.models.connection import Connection
+from app.models.event import Event
+from app.models.heartbeat import Heartbeat
+from app.models.payload import Payload
+from app.models.queue import Queue
+from app.models.rule import Rule, RuleVersion
+from app.models.run import Run
+from app.models.states import Role, State, StepKind, TriggerKind
+from app.models.task import Attempt, Task
+from app.models.trigger import Hook, Trigger
+from app.models.user import User
+from app.models.workspace import Invitation, Membership, Workspace
+
+__all__ = [
+    "ApiKey", "Attempt", "AuditEntry", "Base", "Connection", "Event", "Heartbeat", "Hook", "Invitation",
+    "Membership", "Payload", "Queue", "Role", "Rule", "RuleVersion", "Run", "State", "StepKind", "Task",
+    "Trigger", "TriggerKind", "User", "Workspace",
+]

@@ -1,0 +1,30 @@
+"""Something that happened: stored once, immutable, deduplicated by source and key."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Instant, JsonText
+
+
+class Event(Base):
+    __tablename__ = "events"
+    __table_args__ = (
+        Index("uq_events_source_key", "source", "key", unique=True),
+        Index("ix_events_workspace", "workspace_id", "id"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"))
+    # The trigger's id.
+    source: Mapped[str]
+    key: Mapped[str]
+    type: Mapped[str]
+    data: Mapped[Any] = mapped_column(JsonText)
+    payload_id: Mapped[str | None]
+    duplicates: Mapped[int] = mapped_column(default=0)
+    # How many runs stand behind this event: a rule that triggers itself is stopped at ten.
+    depth: Mapped[int] = mapped_column(default=0)
+    received_at: Mapped[datetime] = mapped_column(Instant)

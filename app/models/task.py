@@ -1,0 +1,83 @@
+"""One execution of one action, the unit in a queue; and each try of it."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, UniqueConstraint, desc, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from app.models.base import Base, Instant, JsonText
+from app.models.states import State, StepKind
+
+
+def _partial(name: str, *columns: Any, where: str) -> Index:
+    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+
+
+class Task(Base):
+    __tablename__ = "tasks"
+    __table_args__ = (
+        UniqueConstraint("run_id", "path"),
+        Index("uq_tasks_idempotency", "workspace_id", "idempotency_key", unique=True),
+        Index("ix_tasks_workspace", "workspace_id", "id"),
+        _partial("ix_tasks_queued", "queue_id", desc("priority"), "due_at", "id", where="state = 'queued'"),
+        _partial("ix_tasks_waiting", "due_at", where="state = 'waiting'"),
+        _partial("ix_tasks_running", "lease_until", where="state = 'running'"),
+        _partial("ix_tasks_worker", "worker_id", where="state = 'running'"),
+        _partial("ix_tasks_uncertain", "workspace_id", where="state = 'uncertain'"),
+    )
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"))
+    queue_id: Mapped[str] = mapped_column(ForeignKey("queues.id"))
+    # Null for a task enqueued over the API.
+    run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    # Its place in the rule's tree: `3`, later `3.yes.1`, `4[17].2`.
+    path: Mapped[str]
+    step: Mapped[str | None]
+    kind: Mapped[StepKind]
+    action: Mapped[str | None]
+    connection_id: Mapped[str | None]
+    # What the action was given, secrets masked; for a queued API task what it will be given.
+    params: Mapped[Any | None] = mapped_column(JsonText)
+    # The same with its secrets, sealed; only where masking hid something.
+    params_sealed: Mapped[str | None]
+    output: Mapped[Any | None] = mapped_column(JsonText)
+    payload_id: Mapped[str | None]
+    state: Mapped[State]
+    cause: Mapped[str | None]
+    priority: Mapped[int] = mapped_column(default=0)
+    # Queued: since when it may run. Waiting: when it will be queued.
+    due_at: Mapped[datetime] = mapped_column(Instant)
+    attempt: Mapped[int] = mapped_column(default=0)
+    max_attempts: Mapped[int]
+    # How often a worker died or went away with it.
+    lost: Mapped[int] = mapped_column(default=0)
+    fence: Mapped[int] = mapped_column(default=0)
+    lease_until: Mapped[datetime | None] = mapped_column(Instant)
+    worker_id: Mapped[str | None]
+    idempotency_key: Mapped[str | None]
+    request_sha256: Mapped[str | None]
+    retry_of: Mapped[str | None]
+    retried_by: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(Instant)
+    started_at: Mapped[datetime | None] = mapped_column(Instant)
+    finished_at: Mapped[datetime | None] = mapped_column(Instant)
+
+
+class Attempt(Base):
+    """One try. Written before the action when it may not be repeated, otherwise with its result."""
+
+    __tablename__ = "attempts"
+
+    task_id: Mapped[str] = mapped_column(ForeignKey("tasks.id", ondelete="CASCADE"), primary_key=True)
+    # The task's fence at that try: unique, where the attempt's number is not (a lost try keeps it).
+    fence: Mapped[int] = mapped_column(primary_key=True)
+    workspace_id: Mapped[str]
+    number: Mapped[int]
+    worker_id: Mapped[str | None]
+    started_at: Mapped[datetime] = mapped_column(Instant)
+    finished_at: Mapped[datetime | None] = mapped_column(Instant)
+    # "succeeded", "failed", "retried", "lost" or "uncertain"; null while it runs.
+    outcome: Mapped[str | None]
+    cause: Mapped[str | None]

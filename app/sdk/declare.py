@@ -1,0 +1,246 @@
+"""The declaration of an integration: one object a file, from which forms, schemas, docs and tests derive."""
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Literal, TypeVar
+
+from app.sdk.addresses import AddressGuard
+from app.sdk.fields import Settings
+from app.sdk.http import HttpClient
+
+F = TypeVar("F", bound=Callable[..., Any])
+Need = Literal["required", "optional", "none"]
+TriggerSort = Literal["hook", "slots", "poll", "manual"]
+
+
+class NoSettings(Settings):
+    """The params of what needs none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Occurrence:
+    """Something that happened outside: `key` is the same however often it is delivered (None: no such key)."""
+
+    key: str | None
+    data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class InboundRequest:
+    """A call to a hook as it arrived. Header names are lower case."""
+
+    method: str
+    headers: Mapping[str, str]
+    query: Mapping[str, str]
+    body: bytes
+    received_at: datetime
+    # The address that the caller used, as the operator published it: some signatures cover it.
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a hook answers at once instead of the usual 202, storing no event (a provider's handshake)."""
+
+    body: str
+    content_type: str = "text/plain; charset=utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a poll found: occurrences in order, where it got to, and the keys to remember."""
+
+    occurrences: list[Occurrence]
+    cursor: Any
+    recent_keys: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What the engine lends to an integration's function for one call."""
+
+    http: HttpClient
+    guard: AddressGuard
+    now: datetime
+    # The same on every attempt of the same task: sent on, it makes a repeat harmless where supported.
+    idempotency_key: str = ""
+    # The operator's override of the provider's address (PROVIDER_BASE_URLS), or None.
+    base_url: str | None = None
+    # How many runs led here, this one included: sent on, it lets a rule that calls itself be stopped.
+    depth: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """Params that make sense and what they give: feeds the form, the picker, dry-runs and the contract tests."""
+
+    params: Mapping[str, Any]
+    output: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What an integration can do. `idempotent` may depend on the params; a key lets the provider drop repeats."""
+
+    key: str
+    title: str
+    description: str
+    params: type[Settings]
+    call: Callable[..., Mapping[str, Any]]
+    idempotent: bool | Callable[[Any], bool]
+    samples: tuple[Sample, ...]
+    need: Need
+
+    def is_repeatable(self, params: Settings) -> bool:
+        return self.idempotent(params) if callable(self.idempotent) else self.idempotent
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What can start a rule. `samples` are event data as they would arrive."""
+
+    key: str
+    sort: TriggerSort
+    title: str
+    description: str
+    params: type[Settings]
+    call: Callable[..., Any] | None
+    samples: tuple[Mapping[str, Any], ...]
+    need: Need
+    every: timedelta | None = None
+
+
+@dataclass(slots=True)
+class Integration:
+    """A supported service. `module` is the file's `__name__`, whose last part is the key."""
+
+    module: str
+    title: str
+    about: str
+    need: Need = "required"
+    key: str = field(init=False)
+    settings: type[Settings] | None = field(default=None, init=False)
+    check_call: Callable[[Context, Any], str] | None = field(default=None, init=False)
+    actions: dict[str, Action] = field(default_factory=dict, init=False)
+    triggers: dict[str, Trigger] = field(default_factory=dict, init=False)
+
+    def __post_init__(self) -> None:
+        self.key = self.module.rpartition(".")[2]
+
+    def connection(self, model: type[Settings]) -> type[Settings]:
+        """Declares the fields of the account; the docstring tells how to connect."""
+        self.settings = model
+        return model
+
+    def check(self, function: F) -> F:
+        """Declares `(ctx, connection) -> str`: a cheap, harmless call that proves the credentials."""
+        self.check_call = function
+        return function
+
+    def action(
+        self,
+        title: str,
+        *,
+        idempotent: bool | Callable[[Any], bool],
+        samples: Iterable[Sample],
+        need: Need | None = None,
+    ) -> Callable[[F], F]:
+        """Declares `(ctx, connection, params) -> dict`; the docstring is what the user reads."""
+
+        def declare(function: F) -> F:
+            name, about = _named(function)
+            self.actions[name] = Action(
+                key=f"{self.key}.{name}",
+                title=title,
+                description=about,
+                params=_params_model(function),
+                call=function,
+                idempotent=idempotent,
+                samples=tuple(samples),
+                need=self._need(need),
+            )
+            return function
+
+        return declare
+
+    def hook(self, title: str, *, samples: Iterable[Mapping[str, Any]], need: Need | None = None) -> Callable[[F], F]:
+        """Declares `(request, connection, params) -> Iterable[Occurrence] | Reply`.
+
+        It verifies the provider's signature itself and raises RefusedError where that fails.
+        """
+        return self._trigger("hook", title, samples, need)
+
+    def poll(
+        self, title: str, *, every: timedelta, samples: Iterable[Mapping[str, Any]], need: Need | None = None
+    ) -> Callable[[F], F]:
+        """Declares `(ctx, connection, params, cursor, recent_keys) -> Batch`."""
+        return self._trigger("poll", title, samples, need, every)
+
+    def slots(self, title: str, *, samples: Iterable[Mapping[str, Any]]) -> Callable[[F], F]:
+        """Declares `(params, after) -> datetime | None`: the next slot strictly after an instant."""
+        return self._trigger("slots", title, samples, "none")
+
+    def manual(self, title: str, *, samples: Iterable[Mapping[str, Any]]) -> Callable[[F], F]:
+        """Declares `(params) -> None`, started by a person."""
+        return self._trigger("manual", title, samples, "none")
+
+    def _trigger(
+        self,
+        sort: TriggerSort,
+        title: str,
+        samples: Iterable[Mapping[str, Any]],
+        need: Need | None,
+        every: timedelta | None = None,
+    ) -> Callable[[F], F]:
+        def declare(function: F) -> F:
+            name, about = _named(function)
+            self.triggers[name] = Trigger(
+                key=f"{self.key}.{name}",
+                sort=sort,
+                title=title,
+                description=about,
+                params=_params_model(function),
+                call=function,
+                samples=tuple(samples),
+                need=self._need(need),
+                every=every,
+            )
+            return function
+
+        return declare
+
+    def _need(self, need: Need | None) -> Need:
+        return need or (self.need if self.settings else "none")
+
+
+def _named(function: Callable[..., Any]) -> tuple[str, str]:
+    return function.__name__.rstrip("_"), inspect.cleandoc(function.__doc__ or "")
+
+
+def _params_model(function: Callable[..., Any]) -> type[Settings]:
+    model = inspect.get_annotations(function, eval_str=True).get("params", NoSettings)
+    if not (isinstance(model, type) and issubclass(model, Settings)):
+        raise TypeError(f"params of {function.__qualname__} must be annotated with a Settings model")
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All integrations by key, and their actions and triggers by `<integration>.<function>`."""
+
+    integrations: Mapping[str, Integration]
+
+    def action(self, key: str) -> Action | None:
+        integration, _, name = key.partition(".")
+        found = self.integrations.get(integration)
+        return found.actions.get(name) if found else None
+
+    def trigger(self, key: str) -> Trigger | None:
+        integration, _, name = key.partition(".")
+        found = self.integrations.get(integration)
+        return found.triggers.get(name) if found else None
+
+    def __iter__(self) -> Iterator[Integration]:
+        return iter(self.integrations.values())

@@ -1,0 +1,230 @@
+"""What has happened: runs and the API's own tasks in one list, newest first."""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any, Final, Literal, TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from app.engine.core import Engine
+from app.models import Event, Rule, Run, State, Task
+from app.sdk import values
+from app.services import runs, tasks
+from app.services.access import Actor, scoped
+from app.services.paging import LIMIT, Page, older_than, page_of
+from app.services.runs import FILTERED, RunFilter, RunView
+from app.services.tasks import TaskFilter, TaskView
+
+Kind = Literal["run", "task"]
+Row = TypeVar("Row", Run, Task)
+
+# A text is looked for in so many of the newest rows at a time; the next page goes on below.
+SEARCHED: Final = 5000
+_LEAD_CHARS: Final = 400
+_LINE_CHARS: Final = 120
+_ESCAPE = re.compile(r"\\u([0-9a-f]{4})")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """`state` is a State or "filtered"."""
+
+    state: str | None = None
+    rule_id: str | None = None
+    text: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """`text` is what the event brought or the task was given, in one line; `due_at` is when a waiting one goes on."""
+
+    kind: Kind
+    id: str
+    title: str
+    rule_id: str | None
+    state: State
+    filtered: bool
+    at: datetime
+    took_ms: float | None
+    text: str
+    cause: str | None
+    due_at: datetime | None = None
+
+
+def listing(
+    session: Session, actor: Actor, engine: Engine, wanted: Wanted, *, cursor: str | None = None, limit: int = LIMIT
+) -> Page[Entry]:
+    """Raises CursorError. With a text, a page may be short and yet have a next one."""
+    floor = _floor(session, actor, cursor) if wanted.text else None
+    if floor is not None:
+        wanted = replace(wanted, since=max(filter(None, (wanted.since, floor[1]))))
+    found: list[RunView | TaskView] = [
+        *_runs(session, actor, wanted, cursor, limit + 1),
+        *_tasks(session, actor, wanted, cursor, limit + 1),
+    ]
+    newest = sorted(found, key=lambda view: _moment(view.row.id), reverse=True)
+    page = page_of(newest, limit, row_id=lambda view: view.row.id)
+    entries = _entries(session, engine, page.items)
+    return Page(entries, page.next_cursor or (_cursor_at(floor[0]) if floor else None))
+
+
+def rule_names(session: Session, actor: Actor) -> list[tuple[str, str]]:
+    """(id, name) of the rules one may filter by."""
+    rows = session.execute(
+        sa.select(Rule.id, Rule.name)
+        .where(Rule.workspace_id == actor.workspace_id, Rule.deleted_at.is_(None))
+        .order_by(sa.func.lower(Rule.name), Rule.id)
+    )
+    return list(rows.tuples())
+
+
+def runs_of(session: Session, actor: Actor, event_id: str) -> list[tuple[Run, str]]:
+    """The newest runs of an event, each with its rule's name."""
+    query = scoped(Run, actor).add_columns(Rule.name).join(Rule, Rule.id == Run.rule_id)
+    rows = session.execute(query.where(Run.event_id == event_id).order_by(Run.id.desc()).limit(LIMIT))
+    return [(row[0], row[1]) for row in rows]
+
+
+def took_ms(row: Run | Task) -> float | None:
+    """From the first try to the end; None while it goes on."""
+    if row.finished_at is None:
+        return None
+    return (row.finished_at - (row.started_at or row.created_at)) / timedelta(milliseconds=1)
+
+
+def action_title(engine: Engine, key: str | None) -> str:
+    action = engine.catalogue.action(key or "")
+    return action.title if action else key or "task"
+
+
+def _runs(session: Session, actor: Actor, wanted: Wanted, cursor: str | None, limit: int) -> list[RunView]:
+    found = RunFilter(wanted.state, wanted.rule_id, wanted.text, wanted.since, wanted.until)
+    return runs.listing(session, actor, found, cursor=cursor, limit=limit).items
+
+
+def _tasks(session: Session, actor: Actor, wanted: Wanted, cursor: str | None, limit: int) -> list[TaskView]:
+    if wanted.rule_id or (wanted.state and wanted.state not in set(State)):
+        return []
+    found = TaskFilter(
+        state=State(wanted.state) if wanted.state else None,
+        text=wanted.text,
+        since=wanted.since,
+        until=wanted.until,
+        alone=True,
+    )
+    return tasks.listing(session, actor, found, cursor=cursor, limit=limit).items
+
+
+def _floor(session: Session, actor: Actor, cursor: str | None) -> tuple[str, datetime] | None:
+    """The oldest row in which a text is looked for this time; None: there is none beyond."""
+    found = [_nth(session, actor, model, prefix, cursor) for model, prefix in ((Run, "run"), (Task, "tsk"))]
+    return max((row for row in found if row), key=lambda row: _moment(row[0]), default=None)
+
+
+def _nth(
+    session: Session, actor: Actor, model: type[Run] | type[Task], prefix: str, cursor: str | None
+) -> tuple[str, datetime] | None:
+    query = (
+        sa.select(model.id, model.created_at)
+        .where(model.workspace_id == actor.workspace_id, older_than(model.id, prefix, cursor))
+        .order_by(model.id.desc())
+        .offset(SEARCHED)
+        .limit(1)
+    )
+    row = session.execute(query).first()
+    return (row[0], row[1]) if row else None
+
+
+def _moment(row_id: str) -> str:
+    return row_id.partition("_")[2]
+
+
+def _cursor_at(row_id: str) -> str | None:
+    return page_of([row_id, row_id], 1, row_id=str).next_cursor
+
+
+def _entries(session: Session, engine: Engine, views: Sequence[RunView | TaskView]) -> list[Entry]:
+    found = [view.row for view in views if isinstance(view, RunView)]
+    leads, due = _leads(session, found), _due(session, found)
+    return [
+        _run_entry(view, leads, due) if isinstance(view, RunView) else _task_entry(engine, view) for view in views
+    ]
+
+
+def _run_entry(view: RunView, leads: Mapping[str, str], due: Mapping[str, datetime]) -> Entry:
+    row = view.row
+    return Entry(
+        kind="run",
+        id=row.id,
+        title=view.rule,
+        rule_id=row.rule_id,
+        state=row.state,
+        filtered=row.filtered_by is not None,
+        at=row.created_at,
+        took_ms=took_ms(row),
+        text=leads.get(row.event_id, ""),
+        cause=row.cause,
+        due_at=due.get(row.id),
+    )
+
+
+def _task_entry(engine: Engine, view: TaskView) -> Entry:
+    row = view.row
+    return Entry(
+        kind="task",
+        id=row.id,
+        title=action_title(engine, row.action),
+        rule_id=None,
+        state=row.state,
+        filtered=False,
+        at=row.created_at,
+        took_ms=took_ms(row),
+        text=line(row.params),
+        cause=row.cause,
+        due_at=row.due_at if row.state is State.WAITING else None,
+    )
+
+
+def _leads(session: Session, rows: Sequence[Run]) -> dict[str, str]:
+    """The beginning of each run's event: events are large, a line of a list is not."""
+    data = sa.func.substr(sa.type_coerce(Event.data, sa.Text), 1, _LEAD_CHARS)
+    query = sa.select(Event.id, data).where(Event.id.in_({row.event_id for row in rows}))
+    return {event_id: _lead(text) for event_id, text in session.execute(query).tuples()}
+
+
+def _lead(text: str | None) -> str:
+    if text is None:
+        return "a large event"
+    try:
+        return line(json.loads(text))
+    except ValueError:
+        return line(_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text))
+
+
+def _due(session: Session, rows: Sequence[Run]) -> dict[str, datetime]:
+    waiting = [row.id for row in rows if row.state is State.WAITING]
+    query = sa.select(Task.run_id, Task.due_at).where(Task.run_id.in_(waiting), Task.state == State.WAITING)
+    return {str(run_id): due_at for run_id, due_at in session.execute(query).tuples()}
+
+
+def line(value: Any) -> str:
+    """`total: 120, order: A-1`: any value in one short line."""
+    if isinstance(value, Mapping):
+        value = ", ".join(f"{name}: {_inner(item)}" for name, item in list(value.items())[:20])
+    text = " ".join(_inner(value).split())
+    return text if len(text) <= _LINE_CHARS else text[: _LINE_CHARS - 1] + "…"
+
+
+def _inner(value: Any) -> str:
+    return values.text(value) if not isinstance(value, str) else value[: 2 * _LINE_CHARS]
+
+
+__all__ = [
+    "FILTERED", "SEARCHED", "Entry", "Wanted", "action_title", "line", "listing", "rule_names", "runs_of", "took_ms",
+]  # fmt: skip
