@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import gevent
@@ -17,8 +18,10 @@ import structlog
 from gevent.event import Event
 from redis.exceptions import RedisError
 from rq import SimpleWorker
+from rq.exceptions import StopRequested
 from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
+from rq.worker import WorkerStatus
 
 from app import create_app
 from app.config import Config
@@ -50,6 +53,8 @@ class QuietWorker(SimpleWorker):
     """An RQ worker that leaves the process's signals to us."""
 
     death_penalty_class = GeventDeathPenalty
+    # While Redis is away; RQ's own minute would be the time until work is taken up again.
+    max_connection_wait_time = 2.0
     job_class = KnownJob
     queue_class = KnownQueue
 
@@ -57,30 +62,51 @@ class QuietWorker(SimpleWorker):
         """Two workers share this process: `main` listens and stops both."""
 
 
-def serve(url: str, queue: str, stopped: Event) -> None:
-    """Serve one RQ queue until stopped; Redis may come and go."""
-    while not stopped.is_set():
-        try:
-            redis = connect(url, timeout_s=30.0)
-            rq_worker = QuietWorker(
-                [KnownQueue(queue, connection=redis)], connection=redis, serializer=JSONSerializer
-            )
-            rq_worker.work(logging_level="WARNING")
-        except RedisError as error:
-            log.warning("redis_away", queue=queue, error=type(error).__name__)
-        except gevent.GreenletExit:
-            return
-        # RQ leaves its loop without an error, too, when Redis goes away.
-        stopped.wait(1)
+class Lane:
+    """A greenlet that serves one RQ queue until stopped; Redis may come and go."""
+
+    def __init__(self, app: Any, url: str, queue: str) -> None:
+        self._app, self._url, self._queue = app, url, queue
+        self._rq_worker: QuietWorker | None = None
+        self._stopped = Event()
+        self._greenlet = gevent.spawn(self._serve)
+
+    def stop(self, timeout_s: float) -> None:
+        """A job under way ends first, if it does in time; nothing is taken any more."""
+        self._stopped.set()
+        if self._rq_worker is not None and self._rq_worker.get_state() == WorkerStatus.BUSY:
+            # The word by which RQ's own signal handler ends the loop after the job.
+            self._rq_worker._stop_requested = True  # noqa: SLF001
+            self._greenlet.join(timeout_s)
+        self._greenlet.kill(StopRequested, timeout=1)
+
+    def _serve(self) -> None:
+        with self._app.app_context():
+            while not self._stopped.is_set():
+                try:
+                    self._work()
+                except RedisError as error:
+                    log.warning("redis_away", queue=self._queue, error=type(error).__name__)
+                except StopRequested:
+                    return
+                # RQ leaves its loop without an error, too, when Redis goes away.
+                self._stopped.wait(1)
+
+    def _work(self) -> None:
+        redis = connect(self._url, timeout_s=30.0)
+        queue = KnownQueue(self._queue, connection=redis)
+        self._rq_worker = QuietWorker([queue], connection=redis, serializer=JSONSerializer)
+        self._rq_worker.work(logging_level="WARNING")
 
 
 def every(period_s: float, stopped: Event, call: Callable[[], Any]) -> None:
-    """Call again and again; a database that is away for a while is not the end of the process."""
-    while not stopped.wait(period_s):
+    """Call now, and again and again; a database that is away for a while is not the end of the process."""
+    while not stopped.is_set():
         try:
             call()
         except UnavailableError as error:
-            log.warning("database_away", during=call.__name__, error=str(error))
+            log.warning("database_away", error=str(error))
+        stopped.wait(period_s)
 
 
 def watch_hub(hangs_s: float = _HANGS_S) -> None:
@@ -104,6 +130,10 @@ def watch_hub(hangs_s: float = _HANGS_S) -> None:
     monkey.get_original("_thread", "start_new_thread")(watch, ())
 
 
+def beat(worker: Worker) -> None:
+    tick.seen(worker.engine, worker.id, "worker")
+
+
 def main() -> None:
     config = Config.from_environment()
     app = create_app(config)
@@ -114,28 +144,21 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stopped.set)
     watch_hub()
-    with app.app_context():
-        spawn = [
-            gevent.spawn(_in_context, app, serve, config.redis_url, queue, stopped)
-            for queue in (DRAIN_QUEUE, TICK_QUEUE)
-        ]
-        spawn += [
-            gevent.spawn(every, RENEW_EVERY_S, stopped, worker.renew),
-            gevent.spawn(every, 1.0, stopped, worker.look_after_time),
-            gevent.spawn(every, _BEAT_S, stopped, lambda: tick.seen(worker.engine, worker.id, "worker")),
-        ]
-    tick.seen(worker.engine, worker.id, "worker")
+    lanes = [Lane(app, config.redis_url, queue) for queue in (DRAIN_QUEUE, TICK_QUEUE)]
+    beat(worker)
+    for period_s, call in (
+        (RENEW_EVERY_S, worker.renew),
+        (1.0, worker.look_after_time),
+        (_BEAT_S, partial(beat, worker)),
+    ):
+        gevent.spawn(every, period_s, stopped, call)
     worker.engine.doorbell.ring()
     log.info("worker_ready", worker=worker.id, concurrency=config.worker_concurrency)
     stopped.wait()
     log.info("worker_stops", worker=worker.id)
     worker.finish(_GRACE_S)
-    gevent.killall(spawn, timeout=1)
-
-
-def _in_context(app: Any, call: Callable[..., None], *given: Any) -> None:
-    with app.app_context():
-        call(*given)
+    for lane in lanes:
+        lane.stop(1)
 
 
 if __name__ == "__main__":

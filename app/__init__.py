@@ -54,7 +54,7 @@ def flask_settings(config: Config) -> dict[str, Any]:
         "WTF_CSRF_CHECK_DEFAULT": False,
         "WTF_CSRF_TIME_LIMIT": None,
         "RATELIMIT_STORAGE_URI": config.redis_url.replace("unix://", "redis+unix://", 1),
-        "RATELIMIT_STORAGE_OPTIONS": {"connection_pool": counting.connection_pool},
+        "RATELIMIT_STORAGE_OPTIONS": {"connection_pool": counting.connection_pool, "wrap_exceptions": True},
         "RATELIMIT_IN_MEMORY_FALLBACK_ENABLED": True,
         "RATELIMIT_SWALLOW_ERRORS": True,
     }

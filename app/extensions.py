@@ -14,7 +14,8 @@ from flask_login import LoginManager
 from flask_migrate import Migrate
 from flask_sqlalchemy import SQLAlchemy
 from flask_wtf import CSRFProtect
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError, InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoConnectionLeftError
 from sqlalchemy.orm import Session
 
 from app.config import CHECKOUT, Config
@@ -27,6 +28,9 @@ csrf = CSRFProtect()
 limiter = Limiter(get_remote_address)
 
 T = TypeVar("T")
+
+# What SQLAlchemy raises when the database is busy, full, restarting or out of connections.
+AWAY = (OperationalError, InterfaceError, InternalError, NoConnectionLeftError)
 
 # SQLite waits inside C and stops every greenlet; so it waits little and we wait in Python instead.
 _SQLITE_BUSY_MS = 10
@@ -56,13 +60,15 @@ def _open_sqlite(connection: Any, _record: Any) -> None:
     # The driver's own BEGIN comes too late (before the first write); ours comes from `_begin_sqlite`.
     connection.isolation_level = None
     for pragma in (
-        f"busy_timeout={_SQLITE_BUSY_MS}",
+        # Whoever opens the file first may be recovering it: that is waited for, once.
+        "busy_timeout=5000",
         "auto_vacuum=INCREMENTAL",
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
         "cache_size=-20000",
         "temp_store=MEMORY",
+        f"busy_timeout={_SQLITE_BUSY_MS}",
     ):
         connection.execute(f"PRAGMA {pragma}")
 
@@ -76,8 +82,13 @@ def _begin_sqlite(connection: sa.Connection) -> None:
 def is_busy(error: DBAPIError) -> bool:
     """Another writer holds SQLite's lock, or PostgreSQL asks to try the transaction again."""
     text = str(error.orig).lower()
-    code = getattr(error.orig, "sqlstate", None)
-    return "database is locked" in text or "database table is locked" in text or code in {"40001", "40P01", "55P03"}
+    locked = "database is locked" in text or "database table is locked" in text
+    return locked or is_crossed(error) or getattr(error.orig, "sqlstate", None) == "55P03"
+
+
+def is_crossed(error: DBAPIError) -> bool:
+    """PostgreSQL gave one of two transactions up that waited for each other."""
+    return getattr(error.orig, "sqlstate", None) in {"40001", "40P01"}
 
 
 def when_free(begin: Callable[[], T], *, patience_s: float) -> T:
@@ -122,6 +133,16 @@ def _begin_writing(session: Session) -> None:
     except OperationalError:
         session.rollback()
         raise
+
+
+@contextmanager
+def read_connection(database: sa.Engine) -> Iterator[sa.Connection]:
+    """A look at the tables. Raises UnavailableError when the database cannot be read now."""
+    try:
+        with database.connect() as connection:
+            yield connection
+    except AWAY as error:
+        raise UnavailableError("the database cannot be read now; try again in a moment") from error
 
 
 @contextmanager

@@ -1,10 +1,14 @@
 """What RQ calls in a worker process: the drain, and the tick."""
 
+import structlog
 from flask import current_app
 
 from app.engine import core
 from app.engine import tick as ticks
 from app.engine.work import Worker
+from app.errors import UnavailableError
+
+log = structlog.get_logger()
 
 
 def drain(lane: str) -> None:
@@ -14,4 +18,8 @@ def drain(lane: str) -> None:
 
 
 def tick() -> None:
-    ticks.run(core.current())
+    """What becomes due by the passing of time; the next one makes up for one that failed."""
+    try:
+        ticks.run(core.current())
+    except UnavailableError as error:
+        log.warning("database_away", during="tick", error=str(error))

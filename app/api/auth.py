@@ -1,5 +1,7 @@
 """Who calls the API: one header, one key, one actor."""
 
+import hashlib
+
 from flask import request
 from flask_limiter.util import get_remote_address
 
@@ -30,7 +32,8 @@ def bearer() -> str:
 
 def limited_by() -> str:
     """What a rate limit counts by: the key, or the caller's address where there is none."""
-    return bearer()[:16] or get_remote_address()
+    key = bearer()
+    return hashlib.sha256(key.encode()).hexdigest()[:32] if key else get_remote_address()
 
 
 def _refuse_query() -> None:

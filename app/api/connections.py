@@ -76,7 +76,9 @@ def create(actor: Actor, body: ConnectionIn) -> ConnectionOut:
     _release()
     connections.check(engine, body.integration, settings)
     with writing() as session:
-        return _out(connections.create(session, actor, engine, body.integration, name=body.name, settings=settings))
+        return _out(
+            connections.create(session, actor, engine, body.integration, name=body.name, settings=settings)
+        )
 
 
 @blueprint.get("/connections/<connection_id>")

@@ -1,5 +1,7 @@
 """What every route of the API has in common: its least role, its strict input and its documented answer."""
 
+import math
+import re
 import time
 from collections.abc import Callable
 from functools import update_wrapper
@@ -14,7 +16,7 @@ from spectree import SpecTree
 
 from app.api.auth import authenticate, limited_by
 from app.api.problems import SlowError, UnreadableError, UnsupportedError, is_ours
-from app.errors import InvalidError, NotFoundError
+from app.errors import InvalidError, NotFoundError, TooLargeError
 from app.extensions import limiter
 from app.models import Role
 from app.sdk import jsonvalues
@@ -36,7 +38,7 @@ spec = SpecTree(
     version="1",
     mode="strict",
     annotations=False,
-    naming_strategy=lambda model: model.__name__,
+    naming_strategy=lambda model: re.sub(r"\W", "", model.__name__),
     nested_naming_strategy=lambda _parent, child: child,
     security_schemes=[{"name": "key", "data": {"type": "http", "scheme": "bearer", "bearer_format": "bq_…"}}],
     security={"key": []},
@@ -144,10 +146,23 @@ def read_json() -> Any:
 
 
 def read_body(most_bytes: int) -> bytes:
-    """Refuses by Content-Length before reading, and while reading where there is none (413)."""
-    request.max_content_length = most_bytes
+    """Refuses by Content-Length before reading, and while reading where there is none (TooLargeError)."""
+    length = request.content_length
+    if length is not None and length > most_bytes:
+        raise _too_large(most_bytes)
+    # One more than allowed: werkzeug cuts a chunked body at its limit without a word.
+    request.max_content_length = most_bytes + 1
     with gevent.Timeout(BODY_S, SlowError("the body came too slowly; send it again")):
-        return request.get_data(cache=False)
+        raw = request.get_data(cache=False)
+    if len(raw) > most_bytes:
+        raise _too_large(most_bytes)
+    if length is not None and len(raw) < length:
+        raise UnreadableError("the body ended before its Content-Length; send it again")
+    return raw
+
+
+def _too_large(most_bytes: int) -> TooLargeError:
+    return TooLargeError(f"the body is too large; at most {most_bytes} bytes are read")
 
 
 def show_limit(response: Response) -> Response:
@@ -156,7 +171,7 @@ def show_limit(response: Response) -> Response:
     if limit is None or not is_ours(request.path):
         return response
     try:
-        reset_s = max(0, limit.reset_at - int(time.time()))
+        reset_s = max(0, math.ceil(limit.window[0] - time.time()))
         response.headers["RateLimit-Limit"] = str(limit.limit.amount)
         response.headers["RateLimit-Remaining"] = str(limit.remaining)
         response.headers["RateLimit-Reset"] = str(reset_s)

@@ -71,7 +71,10 @@ def docs() -> str:
     """The description to read."""
     found = described()
     return render_template(
-        "api/docs.html", groups=_groups(found), schemas=found["components"]["schemas"], base=found["servers"][0]["url"]
+        "api/docs.html",
+        groups=_groups(found),
+        schemas=found["components"]["schemas"],
+        base=found["servers"][0]["url"],
     )
 
 

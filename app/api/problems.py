@@ -6,8 +6,8 @@ from http import HTTPStatus
 import structlog
 from flask import Blueprint, Flask, Response, request
 from flask_limiter import RateLimitExceeded
-from sqlalchemy.exc import OperationalError
-from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed, RequestEntityTooLarge
+from sqlalchemy.exc import DBAPIError
+from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
 
 from app.errors import BitQueueError, InvalidError, UnavailableError
 from app.sdk import jsonvalues
@@ -24,7 +24,7 @@ _SENTENCES = {
     404: "there is nothing at this address; see /api/docs",
     405: "this address does not take {method}",
     408: "the body came too slowly; send it again",
-    413: "the body is too large; at most {limit} bytes are read",
+    413: "the body is too large",
     414: "the address is too long",
     431: "the headers are too large",
     500: "this is a fault in bitqueue; it was logged",
@@ -80,7 +80,7 @@ def problem(status: int, detail: str, fields: Mapping[str, str] | None = None) -
 def answer_errors(blueprint: Blueprint) -> None:
     blueprint.register_error_handler(BitQueueError, _of_ours)
     blueprint.register_error_handler(IntegrationError, _of_integration)
-    blueprint.register_error_handler(OperationalError, _of_database)
+    blueprint.register_error_handler(DBAPIError, _of_database)
     for code in _CODES:
         blueprint.register_error_handler(code, _of_http)
 
@@ -108,18 +108,21 @@ def _of_integration(error: IntegrationError) -> Response:
     return problem(422, str(error), {"settings": str(error)} if isinstance(error, AuthError) else None)
 
 
-def _of_database(error: OperationalError) -> Response:
-    log.error("database_refused", error=type(error.orig).__name__)
-    return _of_ours(UnavailableError("the database cannot be used now; nothing was stored, try again in a moment"))
+def _of_database(error: DBAPIError) -> Response:
+    log.error("api_database_fault", path=request.path, exc_info=error)
+    return _of_ours(
+        UnavailableError("the database cannot be used now; nothing was stored, try again in a moment")
+    )
 
 
 def _of_http(error: HTTPException) -> Response:
     status = error.code or 500
     if error.response is not None and status < 400:
-        return Response(status=status, headers={"Location": error.get_response().headers.get("Location", "/")})
+        return Response(
+            status=status, headers={"Location": error.get_response().headers.get("Location", "/")}
+        )
     detail = _SENTENCES.get(status, HTTPStatus(status).phrase.lower())
-    limit = request.max_content_length
-    answer = problem(status, detail.format(method=request.method, limit=limit))
+    answer = problem(status, detail.format(method=request.method))
     _add_headers(answer, error)
     return answer
 
@@ -127,8 +130,6 @@ def _of_http(error: HTTPException) -> Response:
 def _add_headers(answer: Response, error: HTTPException) -> None:
     if isinstance(error, MethodNotAllowed) and error.valid_methods:
         answer.headers["Allow"] = ", ".join(sorted(error.valid_methods))
-    if isinstance(error, RequestEntityTooLarge):
-        answer.headers["Connection"] = "close"
     if isinstance(error, RateLimitExceeded):
         answer.set_data(problem(429, "too many requests with this key; slow down").get_data())
     if isinstance(error, InternalServerError):

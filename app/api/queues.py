@@ -30,7 +30,11 @@ class _Limits(Body):
 
     @model_validator(mode="after")
     def _both_or_none(self) -> "_Limits":
-        given = {name: getattr(self, name) for name in ("rate_count", "rate_period_s") if name in self.model_fields_set}
+        given = {
+            name: getattr(self, name)
+            for name in ("rate_count", "rate_period_s")
+            if name in self.model_fields_set
+        }
         if len({value is None for value in given.values()}) > 1 or len(given) == 1:
             raise ValueError("rate_count and rate_period_s go together")
         return self
@@ -148,7 +152,9 @@ def get(actor: Actor, name: str) -> QueueOut:
 def update(actor: Actor, name: str, body: QueueChangeIn) -> QueueOut:
     """Change a queue; what is left out stays."""
     changes = body.model_dump(exclude_unset=True)
-    wanted = {key: value for key, value in changes.items() if value is not None or key not in {"name", "priority"}}
+    wanted = {
+        key: value for key, value in changes.items() if value is not None or key not in {"name", "priority"}
+    }
     return _changed(lambda session: queues.update(session, actor, name, wanted), actor, ring=True)
 
 
@@ -183,7 +189,9 @@ def lease(actor: Actor, name: str, body: LeaseIn) -> LeasesOut:
     """
     with writing() as session:
         taken = leases.lease(session, actor, core.current(), name, limit=body.limit, lease_s=body.lease_s)
-    return LeasesOut(items=[LeasedOut(**{key: getattr(each, key) for key in LeasedOut.model_fields}) for each in taken])
+    return LeasesOut(
+        items=[LeasedOut(**{key: getattr(each, key) for key in LeasedOut.model_fields}) for each in taken]
+    )
 
 
 @blueprint.post("/tasks/<task_id>/ack")
@@ -203,7 +211,13 @@ def nack(actor: Actor, task_id: str, body: NackIn) -> WholeTaskOut:
     """A leased task could not be done."""
     with writing() as session:
         view = leases.nack(
-            session, actor, task_id, lease=body.lease, cause=body.cause, after_s=body.after_s, final=body.final
+            session,
+            actor,
+            task_id,
+            lease=body.lease,
+            cause=body.cause,
+            after_s=body.after_s,
+            final=body.final,
         )
         return whole_task_out(view)
 

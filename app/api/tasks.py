@@ -25,7 +25,9 @@ _WORST, _BEST = -1000, 1000
 class NewTaskIn(Body):
     """`params` are taken literally: a template in them is text. With `run_at` it waits until then."""
 
-    action: str = Field(min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.:-]+$", examples=["http.request"])
+    action: str = Field(
+        min_length=1, max_length=100, pattern=r"^[A-Za-z0-9_.:-]+$", examples=["http.request"]
+    )
     connection: Id | None = None
     params: dict[str, Json] = Field({})
     queue: QueueName = DEFAULT_QUEUE

@@ -1,6 +1,7 @@
 """Claiming: which queued tasks a worker takes next, fairly among queues and workspaces."""
 
-from collections.abc import Iterator
+import random
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -40,12 +41,19 @@ class Claimed:
     worker_id: str
 
 
+# More than a claim takes: those whose limits are reached must not hide the others.
+_MOST_LANES = 1000
+
+
 @dataclass(slots=True)
 class _Lane:
     """A queue with work, and how many more may be taken from it now."""
 
     id: str
     room: int
+    served_at: datetime | None
+    # Its row is locked then, and each task taken costs a token.
+    rated: bool
 
 
 def claim(
@@ -59,35 +67,51 @@ def claim(
     now = clock.now()
     lanes = list(_lanes(connection, limit, now, queue_id))
     taken: list[Claimed] = []
-    even = max(1, limit // (2 * len(lanes))) if len(lanes) > 1 else limit
-    for share in (even, limit):
-        for lane in lanes:
-            wanted = min(share, lane.room, limit - len(taken))
-            if wanted > 0:
-                got = _take(connection, lane.id, wanted, worker_id, now, lease)
-                lane.room = lane.room - len(got) if len(got) == wanted else 0
-                taken += got
+    for lane, wanted in _turns(lanes, limit, lambda: limit - len(taken)):
+        got = _take(connection, lane.id, wanted, worker_id, now, lease)
+        if lane.rated and got:
+            connection.execute(_SPEND, {"queue": lane.id, "taken": len(got)})
+        lane.room = lane.room - len(got) if len(got) == wanted else 0
+        taken.extend(got)
+    if taken:
+        connection.execute(_SERVED, {"queues": sorted({task.queue_id for task in taken}), "now": now})
     _mark_runs(connection, taken, now)
     return taken
+
+
+def _turns(lanes: list[_Lane], limit: int, left: Callable[[], int]) -> Iterator[tuple[_Lane, int]]:
+    """Which queue is asked for how many: the even half, longest unserved first, and then by priority."""
+    if len(lanes) > 1:
+        # Of an odd number, and so of a single place, chance decides which half has more.
+        half = (limit + random.getrandbits(1)) // 2
+        share = max(1, half // len(lanes))
+        for lane in sorted(lanes, key=lambda lane: (lane.served_at is not None, lane.served_at)):
+            wanted = min(share, lane.room, half - (limit - left()))
+            if wanted > 0:
+                yield lane, wanted
+    for lane in lanes:
+        wanted = min(lane.room, left())
+        if wanted > 0:
+            yield lane, wanted
 
 
 def _lanes(connection: sa.Connection, limit: int, now: datetime, queue_id: str | None) -> Iterator[_Lane]:
     has_work = sa.exists().where(Task.queue_id == Queue.id, Task.state == State.QUEUED)
     wanted = Queue.id == queue_id if queue_id else sa.not_(Queue.external)
     found = sa.select(Queue.__table__).where(wanted, sa.not_(Queue.paused), has_work)
-    ordered = found.order_by(Queue.priority.desc(), Queue.served_at.asc().nulls_first(), Queue.id).limit(limit)
+    ordered = found.order_by(Queue.priority.desc(), Queue.served_at.asc().nulls_first(), Queue.id).limit(_MOST_LANES)
     for row in connection.execute(ordered).all():
         room = limit
         if row.concurrency is not None or row.rate_count is not None:
             room = _room(connection, row.id, limit, now)
         if room > 0:
-            yield _Lane(row.id, room)
+            yield _Lane(row.id, room, row.served_at, rated=row.rate_count is not None)
 
 
 def _room(connection: sa.Connection, queue_id: str, limit: int, now: datetime) -> int:
     """What a queue's concurrency and rate leave; its row is locked, so that two workers do not both take it."""
     row = connection.execute(
-        sa.select(Queue.__table__).where(Queue.id == queue_id).with_for_update(skip_locked=True)
+        sa.select(Queue.__table__).where(Queue.id == queue_id).with_for_update(skip_locked=True, key_share=True)
     ).first()
     if row is None:
         return 0
@@ -109,7 +133,8 @@ def _tokens(row: Any, now: datetime) -> float:
     # A clock that was set back refills nothing, and never empties the bucket.
     elapsed_s = max(0.0, (now - row.refilled_at).total_seconds())
     full = float(row.rate_count)
-    return min(full, float(row.tokens) + elapsed_s * full / float(row.rate_period_s))
+    refilled: float = float(row.tokens) + elapsed_s * full / float(row.rate_period_s)
+    return min(full, refilled)
 
 
 def _keep_tokens(connection: sa.Connection, queue_id: str, tokens: float, now: datetime) -> None:
@@ -123,23 +148,23 @@ def _take(
         _TAKE,
         {"in_queue": queue_id, "most": limit, "by": worker_id, "now": now, "until": now + lease},
     ).all()
-    if rows:
-        connection.execute(_SERVED, {"queue": queue_id, "now": now, "taken": len(rows)})
     taken = [Claimed(*row) for row in rows]
     return sorted(taken, key=lambda task: (-task.priority, task.id))
 
 
+# As a CTE: PostgreSQL may evaluate a subquery anew for each row, and then takes more than the limit.
 _due = (
     sa.select(Task.id)
     .where(Task.queue_id == sa.bindparam("in_queue"), Task.state == State.QUEUED)
     .order_by(Task.priority.desc(), Task.due_at, Task.id)
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)
+    .cte("due")
 )
 _TAKE = (
     sa.update(Task)
     # The state again: a subquery may be evaluated before its rows are locked.
-    .where(Task.id.in_(_due), Task.state == State.QUEUED)
+    .where(Task.id.in_(sa.select(_due.c.id)), Task.state == State.QUEUED)
     .values(
         state=State.RUNNING,
         attempt=Task.attempt + 1,
@@ -151,13 +176,23 @@ _TAKE = (
     )
     .returning(*CLAIMED_COLUMNS)
 )
-_SERVED = (
+_SPEND = (
     sa.update(Queue)
     .where(Queue.id == sa.bindparam("queue"))
-    .values(
-        served_at=sa.bindparam("now", type_=Queue.__table__.c.served_at.type),
-        tokens=sa.case((Queue.rate_count.is_(None), 0.0), else_=Queue.tokens - sa.bindparam("taken")),
+    .values(tokens=Queue.tokens - sa.bindparam("taken", type_=sa.Float))
+)
+_OWN = Queue.__table__.alias("own_queue")
+# Who finds a queue's row locked leaves it: claims that wait for each other would be given up by PostgreSQL.
+_SERVED = (
+    sa.update(Queue)
+    .where(
+        Queue.id.in_(
+            sa.select(_OWN.c.id)
+            .where(_OWN.c.id.in_(sa.bindparam("queues", expanding=True)))
+            .with_for_update(skip_locked=True, key_share=True)
+        )
     )
+    .values(served_at=sa.bindparam("now", type_=Queue.__table__.c.served_at.type))
 )
 _MARK_RUN = (
     sa.update(Run)

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from sqlalchemy.exc import InterfaceError, InternalError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from app.errors import UnavailableError
-from app.extensions import write_connection
+from app.extensions import AWAY, is_crossed, write_connection
 
 T = TypeVar("T")
 Unit = Callable[[sa.Connection], Any]
@@ -19,6 +19,8 @@ Unit = Callable[[sa.Connection], Any]
 @dataclass(slots=True)
 class _Ticket:
     unit: Unit
+    # Posted: nobody waits for it.
+    posted: bool = False
     settled: bool = False
     value: Any = None
     error: BaseException | None = None
@@ -70,8 +72,11 @@ class GroupCommit:
         return value
 
     def post(self, unit: Unit) -> None:
-        """Leave a unit for the next commit, in order; it is lost if the process dies before."""
-        self._join(_Ticket(unit), leads=False)
+        """Leave a unit for the next commit, in order; it is lost if the process dies before.
+
+        Where the database cannot be written, it stays for the commit after that.
+        """
+        self._join(_Ticket(unit, posted=True), leads=False)
 
     def flush(self) -> None:
         """Commit what was posted."""
@@ -89,24 +94,40 @@ class GroupCommit:
         try:
             with self._turn:
                 time.sleep(self._linger_s)
-                with self._door:
-                    # From here on others open the next one.
-                    self._batch = _Batch()
+                self._close(batch)
                 self._settle(batch.tickets)
         finally:
+            # Also when this greenlet is killed on its way: nobody may join what nobody will commit.
+            self._close(batch)
+            self._keep_posted(batch)
             batch.over.set()
+
+    def _close(self, batch: _Batch) -> None:
+        """From here on others open the next one."""
+        with self._door:
+            if self._batch is batch:
+                self._batch = _Batch()
+
+    def _keep_posted(self, batch: _Batch) -> None:
+        left = [ticket for ticket in batch.tickets if ticket.posted and not ticket.settled]
+        if left:
+            with self._door:
+                self._batch.tickets[:0] = left
 
     def _settle(self, tickets: list[_Ticket]) -> None:
         try:
             self._commit(tickets)
         except Exception as error:  # handed to whoever submitted the unit that raised it
             plain = _plain(error)
-            if len(tickets) > 1 and not isinstance(plain, UnavailableError):
+            away = isinstance(plain, UnavailableError)
+            # Two batches that wait for each other: one by one they cannot.
+            if len(tickets) > 1 and (not away or _is_crossed(error)):
                 for ticket in tickets:
                     self._settle([ticket])
                 return
             for ticket in tickets:
-                ticket.settle(error=plain)
+                if not (away and ticket.posted):
+                    ticket.settle(error=plain)
 
     def _commit(self, tickets: list[_Ticket]) -> None:
         with write_connection(self._database, patience_s=self._patience_s) as connection:
@@ -115,8 +136,12 @@ class GroupCommit:
             ticket.settle(value)
 
 
-def _plain(error: BaseException) -> BaseException:
+def _plain(error: Exception) -> Exception:
     """A database that cannot be written is UnavailableError to everyone above."""
-    if isinstance(error, OperationalError | InterfaceError | InternalError):
+    if isinstance(error, AWAY):
         return UnavailableError("the database cannot be written now; nothing was stored, try again in a moment")
     return error
+
+
+def _is_crossed(error: Exception) -> bool:
+    return isinstance(error, DBAPIError) and is_crossed(error)

@@ -9,7 +9,7 @@ from app import integrations
 from app.config import Config
 from app.crypto import KeyRing
 from app.engine.commit import GroupCommit
-from app.engine.doorbell import Doorbell, connect
+from app.engine.doorbell import Doorbell, Redis, connect
 from app.sdk.addresses import AddressGuard
 from app.sdk.declare import Catalogue
 from app.sdk.http import HttpClient
@@ -19,6 +19,7 @@ from app.sdk.http import HttpClient
 class Engine:
     config: Config
     database: sa.Engine
+    redis: Redis
     keyring: KeyRing
     catalogue: Catalogue
     guard: AddressGuard
@@ -32,16 +33,18 @@ class Engine:
 
 
 def build(config: Config, database: sa.Engine) -> Engine:
+    redis = connect(config.redis_url)
     guard = AddressGuard(allow_private=config.allow_private_networks, blocked=config.own_addresses)
     return Engine(
         config=config,
         database=database,
+        redis=redis,
         keyring=KeyRing(config.sealing_keys),
         catalogue=integrations.load(),
         guard=guard,
         http=HttpClient(guard),
         writer=GroupCommit(database),
-        doorbell=Doorbell(connect(config.redis_url)),
+        doorbell=Doorbell(redis),
     )
 
 

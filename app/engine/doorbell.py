@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import Any
 
 import structlog
-from redis import BlockingConnectionPool, Redis
+from redis import BlockingConnectionPool
+from redis import Redis as Redis
 from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
@@ -17,8 +17,9 @@ from app.engine.claim import Claimed
 from app.engine.core import Engine
 from app.engine.material import RunMaterial
 from app.errors import SealError, UnavailableError
+from app.extensions import read_connection
 from app.models import Connection, StepKind
-from app.sdk import templates
+from app.sdk import jsonvalues, templates
 from app.sdk.conditions import Condition, Match, Verdict, evaluate
 from app.sdk.declare import Action, Context
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
@@ -26,7 +27,10 @@ from app.sdk.fields import Settings, sentences
 
 log = structlog.get_logger()
 
+T = TypeVar("T")
 Unit = Callable[[sa.Connection], Any]
+
+_LONGEST_CAUSE = 2000
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,7 @@ class _Try:
         output = {"passed": verdict.passed, "why": list(verdict.sentences)}
         if verdict.passed:
             return self._succeed(output)
-        cause = "; ".join(verdict.sentences)
+        cause = said("; ".join(verdict.sentences))
         self._write(lambda connection: record.stop_at_filter(connection, self.task, output, cause))
         return None
 
@@ -100,10 +104,19 @@ class _Try:
         if not call.repeatable:
             self._write(lambda connection: record.begin(connection, self.task, self.trace))
             self.trace = replace(self.trace, announced=True)
-        output = _called(call, self.engine, self.task, depth=self.run.depth + 1 if self.run else 1)
+        output = self._storable(_called(call, self.engine, self.task, depth=self.run.depth + 1 if self.run else 1))
         if self.run is not None:
             self.run.outputs[str(self.task.step)] = output
         return self._succeed(output)
+
+    def _storable(self, output: Any) -> Any:
+        """What was done stays done, though what came back has no JSON form."""
+        try:
+            jsonvalues.dumps(output)
+        except (TypeError, ValueError, RecursionError):
+            log.exception("output_has_no_json_form", task=self.task.id, action=self.task.action)
+            return None
+        return output
 
     def _place(self) -> flow.Place:
         place = flow.at(self.run.definition, self.task.path) if self.run else None
@@ -137,34 +150,34 @@ class _Try:
     def later(self, error: TemporaryError) -> None:
         """Try again, or ask a person when it may have been done and must not be done twice."""
         if self.trace.announced and error.sent:
-            question = f"{error}; nobody knows whether it was done: look there, then say whether to do it again"
+            question = f"{said(error)}; nobody knows whether it was done: look there, then say whether to do it again"
             self._end(lambda connection: record.ask(connection, self.task, self.trace, question))
             return
         if self.task.attempt >= self.task.max_attempts:
-            self.fail(f"{error}; tried {self.task.attempt} times, run it again when that is mended")
+            self.fail(f"{said(error)}; tried {self.task.attempt} times, run it again when that is mended")
             return
         due_at = clock.now() + timedelta(seconds=policy.pause_s(self.task.attempt, after_s=error.after))
-        self._end(lambda connection: record.retry(connection, self.task, self.trace, str(error), due_at))
+        self._end(lambda connection: record.retry(connection, self.task, self.trace, said(error), due_at))
 
     def refused(self, error: AuthError) -> None:
         """The account is marked broken and its tasks held; without an account there is nothing to mend."""
         if self.task.connection_id is None:
             self.fail(str(error))
             return
-        cause = str(error)
+        cause = said(error)
 
         def unit(connection: sa.Connection) -> None:
             record.hold(connection, self.task, self.trace, f"held: {cause}", clock.now() + policy.HOLD)
-            _mark_broken(connection, self.task, cause)
+            _mark_broken(connection, self.task, self.trace, cause)
 
         self._end(unit)
 
     def hold(self, cause: str) -> None:
         due_at = clock.now() + policy.HOLD
-        self._end(lambda connection: record.hold(connection, self.task, self.trace, cause, due_at))
+        self._end(lambda connection: record.hold(connection, self.task, self.trace, said(cause), due_at))
 
     def fail(self, cause: str) -> None:
-        self._end(lambda connection: record.fail(connection, self.task, self.trace, cause))
+        self._end(lambda connection: record.fail(connection, self.task, self.trace, said(cause)))
 
     def _end(self, unit: Unit) -> None:
         try:
@@ -173,19 +186,34 @@ class _Try:
             log.warning("task_not_ours", task=self.task.id, fence=self.task.fence)
 
     def _write(self, unit: Unit) -> Any:
-        """What was done must be written down: a database that is away is waited for, the fence decides then."""
-        while True:
-            try:
-                return self.engine.writer.submit(unit)
-            except UnavailableError:
-                log.warning("record_waits", task=self.task.id)
-                time.sleep(0.5)
+        return _when_possible(self.task, lambda: self.engine.writer.submit(unit))
 
 
-def _mark_broken(connection: sa.Connection, task: Claimed, cause: str) -> None:
+def _when_possible(task: Claimed, call: Callable[[], T]) -> T:
+    """What was begun must be brought to its end: a database that is away is waited for, the fence decides then."""
+    while True:
+        try:
+            return call()
+        except UnavailableError:
+            log.warning("database_waited_for", task=task.id)
+            time.sleep(0.5)
+
+
+def said(words: object) -> str:
+    """A cause as both databases take it: without NUL and lone surrogates, which strangers' data may hold."""
+    text = str(words).replace("\x00", "\ufffd")[:_LONGEST_CAUSE]
+    return text.encode("utf-8", "replace").decode()
+
+
+def _mark_broken(connection: sa.Connection, task: Claimed, trace: record.Trace, cause: str) -> None:
     connection.execute(
         sa.update(Connection)
-        .where(Connection.id == task.connection_id, Connection.workspace_id == task.workspace_id)
+        .where(
+            Connection.id == task.connection_id,
+            Connection.workspace_id == task.workspace_id,
+            # Not where somebody mended it while this was under way.
+            Connection.updated_at <= trace.began_at,
+        )
         .values(healthy=False, health_cause=cause, checked_at=clock.now())
     )
 
@@ -227,19 +255,23 @@ def _prepare(engine: Engine, task: Claimed, given: Any) -> _Call:
 def _open(engine: Engine, task: Claimed) -> Settings | None:
     if task.connection_id is None:
         return None
-    with engine.database.connect() as connection:
-        row = connection.execute(
+    row = _when_possible(task, lambda: _account(engine, task))
+    if row is None:
+        raise RejectedError("the connection of this step was deleted; choose another one")
+    if not row.healthy:
+        raise HeldError(f"held: the connection {row.name} is broken ({row.health_cause}); connect it again")
+    return secrets.open_connection(engine.keyring, engine.catalogue, row)
+
+
+def _account(engine: Engine, task: Claimed) -> Any:
+    with read_connection(engine.database) as connection:
+        return connection.execute(
             sa.select(Connection.__table__).where(
                 # Ownership again, at run: a rule must never reach another workspace's account.
                 Connection.id == task.connection_id,
                 Connection.workspace_id == task.workspace_id,
             )
         ).first()
-    if row is None:
-        raise RejectedError("the connection of this step was deleted; choose another one")
-    if not row.healthy:
-        raise HeldError(f"held: the connection {row.name} is broken ({row.health_cause}); connect it again")
-    return secrets.open_connection(engine.keyring, engine.catalogue, row)
 
 
 def _called(call: _Call, engine: Engine, task: Claimed, *, depth: int) -> Any:

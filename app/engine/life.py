@@ -38,6 +38,8 @@ def cancel_task(session: Session, task: Task) -> None:
 
 def cancel_run(session: Session, run: Run) -> None:
     """What waits is canceled; an action under way ends by itself, and no step follows it."""
+    # Tasks come before their run, as where they are claimed: PostgreSQL gives one of two up that wait crosswise.
+    _cancel(session, Task.run_id == run.id)
     changed = session.connection().execute(
         sa.update(Run)
         .where(Run.id == run.id, Run.finished_at.is_(None))
@@ -45,6 +47,7 @@ def cancel_run(session: Session, run: Run) -> None:
     )
     if not changed.rowcount:
         raise ConflictError(f"this run has {run.state} and cannot be canceled any more")
+    # A step that a worker added while this waited for the run.
     _cancel(session, Task.run_id == run.id)
 
 

@@ -27,7 +27,9 @@ def pause_s(attempt: int, *, after_s: float | None = None, random_part: float | 
     At least `after_s`, as the service asked for it, and then a little more, so that not all come at once.
     """
     part = random.random() if random_part is None else random_part  # noqa: S311 (spreads load, guards nothing)
-    longest = min(_FIRST_PAUSE_S * _FACTOR ** (attempt - 1), _LONGEST_S)
+    longest = min(_FIRST_PAUSE_S * _FACTOR ** min(attempt - 1, 20), _LONGEST_S)
     if after_s is not None:
+        # The order matters: a NaN becomes zero.
+        after_s = max(0.0, after_s)
         return min(after_s, _LONGEST_S) + part * min(longest, max(1.0, after_s * 0.1))
     return part * longest

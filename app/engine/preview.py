@@ -11,6 +11,7 @@ from app.engine import masking, secrets
 from app.engine.core import Engine
 from app.engine.execute import judge, valid_params
 from app.errors import NotFoundError
+from app.extensions import read_connection
 from app.models import Connection
 from app.sdk import templates
 from app.sdk.conditions import Verdict
@@ -68,7 +69,7 @@ def _prepared(engine: Engine, step: Step, context: Mapping[str, Any]) -> tuple[A
 def _connection(engine: Engine, workspace_id: str, connection_id: str | None) -> Settings | None:
     if connection_id is None:
         return None
-    with engine.database.connect() as connection:
+    with read_connection(engine.database) as connection:
         row = connection.execute(
             sa.select(Connection.__table__).where(
                 Connection.id == connection_id, Connection.workspace_id == workspace_id

@@ -36,6 +36,9 @@ def begin(connection: sa.Connection, task: Claimed, trace: Trace) -> None:
         raise StaleError(task.id)
     if trace.params is not None:
         connection.execute(sa.update(Task).where(Task.id == task.id).values(params=trace.params))
+    if connection.scalar(sa.select(Attempt.fence).where(Attempt.task_id == task.id, Attempt.fence == task.fence)):
+        # Written before, by a commit whose answer got lost.
+        return
     _add_attempt(connection, task, trace, outcome=None, cause=None, finished_at=None)
 
 
@@ -109,11 +112,14 @@ def finish_run(
 
 
 def mark_run(connection: sa.Connection, run_id: str | None, state: State, cause: str | None) -> None:
-    """A run shows the state of the task it stands at."""
-    if run_id is not None:
-        connection.execute(
-            sa.update(Run).where(Run.id == run_id, Run.finished_at.is_(None)).values(state=state, cause=cause)
-        )
+    """A run shows the state of the task it stands at; a task whose run was canceled meanwhile ends with it."""
+    if run_id is None:
+        return
+    changed = connection.execute(
+        sa.update(Run).where(Run.id == run_id, Run.finished_at.is_(None)).values(state=state, cause=cause)
+    )
+    if not changed.rowcount:
+        connection.execute(_END_WITH_RUN, {"run": run_id, "now": clock.now()})
 
 
 def _ours(task: Claimed) -> tuple[Any, ...]:
@@ -139,6 +145,18 @@ def _settle(connection: sa.Connection, task: Claimed, state: State, **values: An
 def _given(trace: Trace) -> dict[str, Any]:
     return {} if trace.params is None else {"params": trace.params}
 
+
+_CANCELED = "its run was canceled"
+_END_WITH_RUN = (
+    sa.update(Task)
+    .where(Task.run_id == sa.bindparam("run"), Task.state.in_((State.QUEUED, State.WAITING, State.UNCERTAIN)))
+    .values(
+        state=State.CANCELED,
+        cause=sa.func.coalesce(sa.literal(f"{_CANCELED}; before that: ") + Task.cause, _CANCELED),
+        finished_at=sa.bindparam("now", type_=Task.__table__.c.finished_at.type),
+        fence=Task.fence + 1,
+    )
+)
 
 _ADD_ATTEMPT = sa.insert(Attempt)
 
@@ -193,7 +211,9 @@ _GO_ON = (
             sa.func.coalesce(sa.bindparam("same_queue", type_=sa.String), queue_named()),
         )
         .select_from(Run.__table__)
-        .where(Run.id == sa.bindparam("of_run"), Run.finished_at.is_(None)),
+        .where(Run.id == sa.bindparam("of_run"), Run.finished_at.is_(None))
+        # Whoever cancels the run waits for this step, and then finds it.
+        .with_for_update(read=True, of=Run.__table__),
         include_defaults=False,
     )
 )

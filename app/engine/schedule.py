@@ -11,6 +11,7 @@ import structlog
 from app import clock
 from app.engine.core import Engine
 from app.engine.enqueue import Armed, store_event
+from app.extensions import read_connection
 from app.models import Trigger, TriggerKind
 from app.sdk.declare import Catalogue, Occurrence
 
@@ -21,6 +22,9 @@ _ON_TIME = timedelta(seconds=60)
 # Slots made up for under the policy "all", at most, in one tick.
 _CATCH_UP = 100
 _DUE_AT_ONCE = 200
+# What computing a slot raises for params that do not fit: an unknown zone is a KeyError.
+_BROKEN = (ValueError, LookupError, TypeError, ArithmeticError)
+_STOPPED = "its schedule cannot be read any more; open the rule, set the times again and turn it on"
 
 
 def next_slot(catalogue: Catalogue, type_: str, params: Mapping[str, Any], after: datetime) -> datetime | None:
@@ -44,7 +48,7 @@ def upcoming(catalogue: Catalogue, type_: str, params: Mapping[str, Any], count:
 
 def fire_due(engine: Engine) -> int:
     """Fire every schedule that is due; how many events that made. Safe to run anywhere, at the same time."""
-    with engine.database.connect() as connection:
+    with read_connection(engine.database) as connection:
         due = connection.execute(
             sa.select(Trigger.__table__)
             .where(Trigger.next_due_at <= clock.now(), Trigger.kind == TriggerKind.SCHEDULE)
@@ -57,7 +61,7 @@ def fire_due(engine: Engine) -> int:
 def soonest(engine: Engine, within_s: float) -> datetime | None:
     """The next due instant, if it is not further away."""
     until = clock.now() + timedelta(seconds=within_s)
-    with engine.database.connect() as connection:
+    with read_connection(engine.database) as connection:
         found: datetime | None = connection.scalar(
             sa.select(sa.func.min(Trigger.next_due_at, type_=Trigger.__table__.c.next_due_at.type)).where(
                 Trigger.next_due_at <= until, Trigger.kind == TriggerKind.SCHEDULE
@@ -69,15 +73,18 @@ def soonest(engine: Engine, within_s: float) -> datetime | None:
 def _fire(engine: Engine, row: Any) -> int:
     try:
         slots, following = _missed(engine.catalogue, row, clock.now())
-    except ValueError as error:
+        occurrences = [_occurrence(row, slot) for slot in slots]
+    except _BROKEN as error:
         # Params that an older version accepted: the trigger stops and says why, the others go on.
         log.warning("schedule_broken", trigger=row.id, error=type(error).__name__)
-        slots, following = [], None
-    return engine.writer.submit(lambda connection: _store(connection, row, slots, following))
+        return engine.writer.submit(lambda connection: _move(connection, row, None, last_error=_STOPPED))
+    return engine.writer.submit(lambda connection: _store(connection, row, slots, occurrences, following))
 
 
 def _missed(catalogue: Catalogue, row: Any, now: datetime) -> tuple[list[datetime], datetime | None]:
     """(the slots to fire, the next one in the future) by the rule's policy for missed slots."""
+    if catalogue.trigger(row.type) is None:
+        raise LookupError(row.type)
     slots, following = [row.next_due_at], next_slot(catalogue, row.type, row.params, row.next_due_at)
     while following is not None and following <= now:
         slots = [*slots[-_CATCH_UP + 1 :], following]
@@ -91,17 +98,28 @@ def _missed(catalogue: Catalogue, row: Any, now: datetime) -> tuple[list[datetim
     return ([] if policy == "skip" and late else slots[-1:]), following
 
 
-def _store(connection: sa.Connection, row: Any, slots: list[datetime], following: datetime | None) -> int:
-    moved = connection.execute(
-        sa.update(Trigger)
-        .where(Trigger.id == row.id, Trigger.next_due_at == row.next_due_at)
-        .values(next_due_at=following, last_fired_at=slots[-1] if slots else row.last_fired_at)
-    )
-    if not moved.rowcount:
+def _store(
+    connection: sa.Connection,
+    row: Any,
+    slots: list[datetime],
+    occurrences: list[Occurrence],
+    following: datetime | None,
+) -> int:
+    fired_at = slots[-1] if slots else row.last_fired_at
+    if not _move(connection, row, following, last_fired_at=fired_at, last_error=None):
         return 0
     armed = Armed(row.workspace_id, row.id, row.type, row.rule_id, row.version_id)
-    receipts = [store_event(connection, armed, _occurrence(row, slot)) for slot in slots]
+    receipts = [store_event(connection, armed, occurrence) for occurrence in occurrences]
     return sum(not receipt.duplicate for receipt in receipts)
+
+
+def _move(connection: sa.Connection, row: Any, following: datetime | None, **values: Any) -> int:
+    """0: somebody else moved it, and fires what is due."""
+    return connection.execute(
+        sa.update(Trigger)
+        .where(Trigger.id == row.id, Trigger.next_due_at == row.next_due_at)
+        .values(next_due_at=following, **values)
+    ).rowcount
 
 
 def _occurrence(row: Any, slot: datetime) -> Occurrence:

@@ -13,7 +13,8 @@ from app import clock
 from app.engine import record, schedule
 from app.engine.core import Engine
 from app.engine.doorbell import BELL_LIFE_S
-from app.engine.policy import MAX_LOST
+from app.engine.policy import LEASE, MAX_LOST, RENEW_EVERY_S
+from app.extensions import read_connection
 from app.models import Attempt, Heartbeat, Queue, Run, State, Task
 from app.models.heartbeat import TICK_ID
 
@@ -27,6 +28,31 @@ _STAY_S = 1.0
 _GONE = timedelta(seconds=30)
 _FORGET = timedelta(days=1)
 _BATCH = 500
+# The wall clock moving so much more than time did is no drift.
+_STEP_S = 2.0
+_DIED = "the worker died while doing this"
+
+
+class ClockWatch:
+    """Notices that the machine's clock was set: then no lease is over before its worker could renew it."""
+
+    def __init__(self) -> None:
+        self._ahead_s: float | None = None
+        self._steady_at = 0.0
+
+    def is_steady(self) -> bool:
+        """To be asked each second or so."""
+        monotonic_s = time.monotonic()
+        ahead_s = clock.now().timestamp() - monotonic_s
+        if self._ahead_s is not None and abs(ahead_s - self._ahead_s) > _STEP_S:
+            log.warning("clock_was_set", by_s=round(ahead_s - self._ahead_s))
+            self._steady_at = monotonic_s + 2 * RENEW_EVERY_S
+        self._ahead_s = ahead_s
+        return monotonic_s >= self._steady_at
+
+
+# The process's clocks, and so the process's watch.
+clock_watch = ClockWatch()
 
 
 def run(engine: Engine) -> None:
@@ -34,7 +60,8 @@ def run(engine: Engine) -> None:
     seen(engine, TICK_ID, "tick")
     work = schedule.fire_due(engine)
     work += engine.writer.submit(queue_due)
-    work += engine.writer.submit(end_leases)
+    if clock_watch.is_steady():
+        work += engine.writer.submit(end_leases)
     engine.writer.submit(mark_gone)
     if _is_stale_work(engine):
         engine.doorbell.ring_now(force=True)
@@ -71,7 +98,7 @@ def seen(engine: Engine, heartbeat_id: str, kind: str) -> None:
 
 def age_s(engine: Engine) -> float:
     """Seconds since the last tick; infinite when there was none."""
-    with engine.database.connect() as connection:
+    with read_connection(engine.database) as connection:
         seen_at = connection.scalar(sa.select(Heartbeat.seen_at).where(Heartbeat.id == TICK_ID))
     return float("inf") if seen_at is None else abs((clock.now() - seen_at).total_seconds())
 
@@ -104,10 +131,13 @@ def _queue_runs(connection: sa.Connection, run_ids: list[str]) -> None:
 
 def end_leases(connection: sa.Connection) -> int:
     """Tasks whose worker went away: tried again, or uncertain when sending had begun; how many."""
+    now = clock.now()
+    # Longer than any worker's lease: given before the clock was set back, and never renewed.
+    impossible = sa.and_(Task.lease_until > now + 2 * LEASE, sa.not_(Queue.external))
     lost = connection.execute(
         sa.select(Task.__table__, Queue.external)
         .join(Queue, Queue.id == Task.queue_id)
-        .where(Task.state == State.RUNNING, Task.lease_until < clock.now())
+        .where(Task.state == State.RUNNING, sa.or_(Task.lease_until < now, impossible))
         .limit(_BATCH)
         .with_for_update(skip_locked=True, of=Task.__table__)
     ).all()
@@ -121,20 +151,40 @@ def _end_lease(connection: sa.Connection, row: Any) -> None:
     sending = connection.execute(
         sa.update(Attempt)
         .where(Attempt.task_id == row.id, Attempt.fence == row.fence, Attempt.finished_at.is_(None))
-        .values(outcome="uncertain", cause="the worker died while doing this", finished_at=clock.now())
+        .values(outcome="uncertain", cause=_DIED, finished_at=clock.now())
     )
+    if not sending.rowcount:
+        _add_lost(connection, row)
     if sending.rowcount:
         cause = "the worker died after it began to send and before it could write down the end; was it done?"
         _move(connection, row, State.UNCERTAIN, cause)
         record.mark_run(connection, row.run_id, State.UNCERTAIN, cause)
     elif row.lost + 1 >= MAX_LOST and not row.external:
-        cause = f"the worker died while doing this, {MAX_LOST} times; look at what this step is given"
+        cause = f"{_DIED}, {MAX_LOST} times; look at what this step is given"
         _move(connection, row, State.FAILED, cause)
         if row.run_id:
             record.finish_run(connection, row.run_id, State.FAILED, cause=f"{row.step}: {cause}")
     else:
-        _move(connection, row, State.QUEUED, "the worker died while doing this; it is tried again")
+        _move(connection, row, State.QUEUED, f"{_DIED}; it is tried again")
         record.mark_run(connection, row.run_id, State.QUEUED, None)
+
+
+def _add_lost(connection: sa.Connection, row: Any) -> None:
+    connection.execute(
+        sa.insert(Attempt),
+        {
+            "task_id": row.id,
+            "fence": row.fence,
+            "workspace_id": row.workspace_id,
+            "number": row.attempt,
+            "worker_id": row.worker_id,
+            # Written by nobody at its time; the first one's is known.
+            "started_at": row.started_at if row.attempt == 1 else row.lease_until - LEASE,
+            "finished_at": clock.now(),
+            "outcome": "lost",
+            "cause": _DIED,
+        },
+    )
 
 
 def _move(connection: sa.Connection, row: Any, state: State, cause: str) -> None:
@@ -163,7 +213,7 @@ def mark_gone(connection: sa.Connection) -> None:
 
 def _is_stale_work(engine: Engine) -> bool:
     """Work that a ring should have brought to a worker by now."""
-    with engine.database.connect() as connection:
+    with read_connection(engine.database) as connection:
         found = connection.scalar(
             sa.select(Task.id)
             .join(Queue, Queue.id == Task.queue_id)

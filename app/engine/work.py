@@ -1,7 +1,9 @@
 """A worker process at work: it drains queues into a pool of greenlets and keeps their leases."""
 
 import time
+from collections.abc import Callable
 from datetime import datetime
+from typing import Any
 
 import gevent
 import sqlalchemy as sa
@@ -14,8 +16,9 @@ from app.engine import material, record, tick
 from app.engine.claim import Claimed, claim
 from app.engine.core import Engine
 from app.engine.execute import execute_chain
-from app.engine.policy import LEASE
+from app.engine.policy import LEASE, RENEW_EVERY_S
 from app.errors import UnavailableError
+from app.extensions import read_connection
 from app.models import Attempt, Queue, State, Task
 
 log = structlog.get_logger()
@@ -70,23 +73,25 @@ class Worker:
         if not room:
             self.pool.wait_available(timeout=1)
             return 1
-        if not self._has_work():
-            return 0
         try:
+            if not self._has_work() or self.stopping:
+                return 0
             tasks = self.engine.writer.submit(lambda connection: claim(connection, self.id, room))
+            self._start(tasks)
         except UnavailableError:
+            # What was claimed and not begun is given back by the tick when its lease is over.
             log.warning("claim_waits")
             gevent.sleep(0.5)
             return 1
-        self._start(tasks)
         if len(tasks) == room:
             self.engine.doorbell.ring()
         return len(tasks)
 
     def _start(self, tasks: list[Claimed]) -> None:
-        if not tasks:
+        # Those that `finish` has given back meanwhile are no longer ours.
+        if not tasks or self.stopping:
             return
-        with self.engine.database.connect() as connection:
+        with read_connection(self.engine.database) as connection:
             runs = material.load(connection, tasks)
         for task in tasks:
             self._chains += 1
@@ -101,7 +106,7 @@ class Worker:
 
     def _has_work(self) -> bool:
         """A look without the write lock."""
-        with self.engine.database.connect() as connection:
+        with read_connection(self.engine.database) as connection:
             return connection.scalar(_WORK) is not None
 
     def _is_blocked(self) -> bool:
@@ -124,6 +129,7 @@ class Worker:
 
     def look_after_time(self) -> None:
         """Run the tick if nobody else does; without Redis, drain without being rung."""
+        tick.clock_watch.is_steady()
         age_s = tick.age_s(self.engine)
         reachable = self.engine.doorbell.is_reachable()
         if age_s > tick.LATE_S and reachable:
@@ -137,10 +143,19 @@ class Worker:
     def finish(self, grace_s: float) -> None:
         """Take nothing more, let what runs end, give back what has not begun to send."""
         self.stopping = True
-        self.pool.join(timeout=grace_s)
+        give_up_at = time.monotonic() + grace_s
+        while len(self.pool) and (left_s := give_up_at - time.monotonic()) > 0:
+            self.pool.join(timeout=min(left_s, RENEW_EVERY_S))
+            self._try(self.renew)
         self.pool.kill(timeout=1)
-        self.engine.writer.submit(self._give_back)
+        self._try(lambda: self.engine.writer.submit(self._give_back))
         self.engine.doorbell.ring_now(force=True)
+
+    def _try(self, call: Callable[[], Any]) -> None:
+        try:
+            call()
+        except UnavailableError:
+            log.warning("stops_without_database", worker=self.id)
 
     def _give_back(self, connection: sa.Connection) -> None:
         now = clock.now()

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
-from app.sdk import jsonvalues, values
+from app.sdk import jsonvalues
 from app.sdk.declare import Context, Integration, Sample
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
-from app.sdk.fields import Settings, Text, setting
+from app.sdk.fields import Pairs, Settings, Text, setting
 from app.sdk.http import UNSET, Answer, raise_for_status
 from app.sdk.sealed import MIN_SECRET_CHARS, authorities, authority, mask, require_named_host, spellings
 from app.sdk.urls import looks_secret, parse_url
@@ -34,13 +34,6 @@ _CREDENTIALS: Final = re.compile(
     re.IGNORECASE,
 )
 _TEXTUAL: Final = ("text/", "application/xml", "application/javascript", "application/x-www-form-urlencoded")
-
-
-def _one_or_many(value: object) -> str | list[str]:
-    return [values.text(item) for item in value] if isinstance(value, list | tuple) else values.text(value)
-
-
-Pairs = dict[str, Annotated[str | list[str], BeforeValidator(_one_or_many)]]
 
 
 @http.connection
@@ -193,6 +186,11 @@ with warnings.catch_warnings():
             if named:
                 raise ValueError(f"{named.lower()} belongs in a connection, where it is sealed")
             return pairs
+
+        @field_validator("json")
+        @classmethod
+        def _is_something(cls, value: Any) -> Any:
+            return None if value == "" else value
 
         @field_validator("text")
         @classmethod

@@ -9,7 +9,6 @@ from typing import Any, Final, Literal
 from pydantic import SecretStr, field_validator
 from slack_sdk.webhook import WebhookClient, WebhookResponse
 
-from app import clock
 from app.sdk.declare import Context, Integration, Sample
 from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
 from app.sdk.fields import Settings, Text, setting
@@ -97,7 +96,7 @@ def _client(ctx: Context, connection: IncomingWebhook) -> _Client:
     return _Client(ctx.http, url)
 
 
-def _failure(response: WebhookResponse) -> IntegrationError:
+def _failure(ctx: Context, response: WebhookResponse) -> IntegrationError:
     said = response.body if re.fullmatch(r"[a-z_]{1,60}", response.body) else "no reason given"
     status = response.status_code
     if said in _MENDS:
@@ -105,7 +104,7 @@ def _failure(response: WebhookResponse) -> IntegrationError:
     if said in _DEAD or status in {401, 403, 404, 410}:
         return AuthError(f"slack no longer knows this webhook ({said}); make a new one and connect it")
     if status == 429 or status >= 500:
-        after = parse_retry_after(response.headers.get("retry-after"), clock.now())
+        after = parse_retry_after(response.headers.get("retry-after"), ctx.now)
         return TemporaryError(
             f"slack cannot take this now ({status})", after=after, sent=status not in _NOT_TAKEN
         )
@@ -118,7 +117,7 @@ def check(ctx: Context, connection: IncomingWebhook) -> str:
     response = _client(ctx, connection).send_dict({"text": None})
     if response.status_code == 400 and response.body in _EMPTY:
         return "slack knows this webhook; nothing was posted"
-    raise _failure(response)
+    raise _failure(ctx, response)
 
 
 class Message(Settings):
@@ -151,7 +150,7 @@ def message(ctx: Context, connection: IncomingWebhook, params: Message) -> Mappi
     text = _written(params)
     response = _client(ctx, connection).send(text=text)
     if response.status_code != 200:
-        raise _failure(response)
+        raise _failure(ctx, response)
     return {"posted": True, "text": text}
 
 

@@ -12,6 +12,14 @@ from app.sdk import values
 # Text as templates write it: a lone `{{ event.total }}` keeps its type, and a number is welcome as text.
 Text: TypeAlias = Annotated[str, BeforeValidator(values.text)]
 
+
+def _one_or_many(value: object) -> str | list[str]:
+    return [values.text(item) for item in value] if isinstance(value, list | tuple) else values.text(value)
+
+
+# Names and values as forms and queries have them: a name that repeats has a list.
+Pairs: TypeAlias = dict[str, Annotated[str | list[str], BeforeValidator(_one_or_many)]]
+
 # Up to a comma, semicolon or line break, unless that stands inside a template, a tag or quotes.
 _ITEM = re.compile(r"""(?:\{\{.*?\}\}|\{%.*?%\}|"[^"\n]*"|[^,;\n])+""", re.DOTALL)
 

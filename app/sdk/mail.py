@@ -19,7 +19,7 @@ from app.sdk.fields import Text
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 _SPEC: Final = r"""[^\s<>@,;:"()\\\[\]]{1,64}@[^\s<>@,;:"()\\\[\]]{1,255}"""
 _ADDRESS: Final = re.compile(
-    rf"""(?P<bare>{_SPEC})|(?P<name>"[^"\\<>@]*"|[^"\\<>@,;:()\[\]]*)<(?P<named>{_SPEC})>"""
+    rf"""(?P<bare>{_SPEC})|(?P<name>"[^"\\<>@]*"\s*|[^"\\<>@,;:()\[\]]*)<(?P<named>{_SPEC})>"""
 )
 # 7bit: no server has to know 8BITMIME.
 _POLICY: Final = SMTP.clone(cte_type="7bit")

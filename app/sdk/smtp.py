@@ -116,7 +116,8 @@ class Session(smtplib.SMTP):
         codes = [code for code, _ in error.recipients.values()]
         name, (_, said) = next(iter(error.recipients.items()))
         more = f" and {len(codes) - 1} more" if len(codes) > 1 else ""
-        raise self._objection(max(codes), f"{name}{more}: {self.sentence(said)}") from error
+        # The least code: while one of them may still get it, it is worth another try.
+        raise self._objection(min(codes), f"{name}{more}: {self.sentence(said)}") from error
 
     def _objection(self, code: int, said: str) -> IntegrationError:
         host = self._server.host

@@ -5,22 +5,20 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.engine.core import Engine
 from app.models import Event, Rule, Run, State, Task
-from app.sdk import values
 from app.services import runs, tasks
 from app.services.access import Actor, scoped
 from app.services.paging import LIMIT, Page, older_than, page_of
-from app.services.runs import FILTERED, RunFilter, RunView
+from app.services.runs import RunFilter, RunView
 from app.services.tasks import TaskFilter, TaskView
 
 Kind = Literal["run", "task"]
-Row = TypeVar("Row", Run, Task)
 
 # A text is looked for in so many of the newest rows at a time; the next page goes on below.
 SEARCHED: Final = 5000
@@ -65,8 +63,8 @@ def listing(
     if floor is not None:
         wanted = replace(wanted, since=max(filter(None, (wanted.since, floor[1]))))
     found: list[RunView | TaskView] = [
-        *_runs(session, actor, wanted, cursor, limit + 1),
-        *_tasks(session, actor, wanted, cursor, limit + 1),
+        *_runs(session, actor, wanted, cursor=cursor, limit=limit + 1),
+        *_tasks(session, actor, wanted, cursor=cursor, limit=limit + 1),
     ]
     newest = sorted(found, key=lambda view: _moment(view.row.id), reverse=True)
     page = page_of(newest, limit, row_id=lambda view: view.row.id)
@@ -81,7 +79,7 @@ def rule_names(session: Session, actor: Actor) -> list[tuple[str, str]]:
         .where(Rule.workspace_id == actor.workspace_id, Rule.deleted_at.is_(None))
         .order_by(sa.func.lower(Rule.name), Rule.id)
     )
-    return list(rows.tuples())
+    return list(rows)
 
 
 def runs_of(session: Session, actor: Actor, event_id: str) -> list[tuple[Run, str]]:
@@ -103,12 +101,21 @@ def action_title(engine: Engine, key: str | None) -> str:
     return action.title if action else key or "task"
 
 
-def _runs(session: Session, actor: Actor, wanted: Wanted, cursor: str | None, limit: int) -> list[RunView]:
+def trigger_title(engine: Engine, key: str) -> str:
+    trigger = engine.catalogue.trigger(key)
+    return trigger.title if trigger else key
+
+
+def _runs(
+    session: Session, actor: Actor, wanted: Wanted, *, cursor: str | None, limit: int
+) -> list[RunView]:
     found = RunFilter(wanted.state, wanted.rule_id, wanted.text, wanted.since, wanted.until)
     return runs.listing(session, actor, found, cursor=cursor, limit=limit).items
 
 
-def _tasks(session: Session, actor: Actor, wanted: Wanted, cursor: str | None, limit: int) -> list[TaskView]:
+def _tasks(
+    session: Session, actor: Actor, wanted: Wanted, *, cursor: str | None, limit: int
+) -> list[TaskView]:
     if wanted.rule_id or (wanted.state and wanted.state not in set(State)):
         return []
     found = TaskFilter(
@@ -123,16 +130,17 @@ def _tasks(session: Session, actor: Actor, wanted: Wanted, cursor: str | None, l
 
 def _floor(session: Session, actor: Actor, cursor: str | None) -> tuple[str, datetime] | None:
     """The oldest row in which a text is looked for this time; None: there is none beyond."""
-    found = [_nth(session, actor, model, prefix, cursor) for model, prefix in ((Run, "run"), (Task, "tsk"))]
+    nouns: tuple[tuple[type[Run | Task], str], ...] = ((Run, "run"), (Task, "tsk"))
+    found = [_nth(session, actor, model, older_than(model.id, prefix, cursor)) for model, prefix in nouns]
     return max((row for row in found if row), key=lambda row: _moment(row[0]), default=None)
 
 
 def _nth(
-    session: Session, actor: Actor, model: type[Run] | type[Task], prefix: str, cursor: str | None
+    session: Session, actor: Actor, model: type[Run] | type[Task], older: sa.ColumnElement[bool]
 ) -> tuple[str, datetime] | None:
     query = (
         sa.select(model.id, model.created_at)
-        .where(model.workspace_id == actor.workspace_id, older_than(model.id, prefix, cursor))
+        .where(model.workspace_id == actor.workspace_id, older)
         .order_by(model.id.desc())
         .offset(SEARCHED)
         .limit(1)
@@ -195,7 +203,7 @@ def _leads(session: Session, rows: Sequence[Run]) -> dict[str, str]:
     """The beginning of each run's event: events are large, a line of a list is not."""
     data = sa.func.substr(sa.type_coerce(Event.data, sa.Text), 1, _LEAD_CHARS)
     query = sa.select(Event.id, data).where(Event.id.in_({row.event_id for row in rows}))
-    return {event_id: _lead(text) for event_id, text in session.execute(query).tuples()}
+    return {event_id: _lead(text) for event_id, text in session.execute(query)}
 
 
 def _lead(text: str | None) -> str:
@@ -210,7 +218,7 @@ def _lead(text: str | None) -> str:
 def _due(session: Session, rows: Sequence[Run]) -> dict[str, datetime]:
     waiting = [row.id for row in rows if row.state is State.WAITING]
     query = sa.select(Task.run_id, Task.due_at).where(Task.run_id.in_(waiting), Task.state == State.WAITING)
-    return {str(run_id): due_at for run_id, due_at in session.execute(query).tuples()}
+    return {str(run_id): due_at for run_id, due_at in session.execute(query)}
 
 
 def line(value: Any) -> str:
@@ -222,9 +230,8 @@ def line(value: Any) -> str:
 
 
 def _inner(value: Any) -> str:
-    return values.text(value) if not isinstance(value, str) else value[: 2 * _LINE_CHARS]
-
-
-__all__ = [
-    "FILTERED", "SEARCHED", "Entry", "Wanted", "action_title", "line", "listing", "rule_names", "runs_of", "took_ms",
-]  # fmt: skip
+    if value is None:
+        return ""
+    text = value[: 2 * _LINE_CHARS] if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    # A page is UTF-8, and a lone surrogate in somebody's data is not; a pair becomes its character.
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

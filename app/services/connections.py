@@ -23,7 +23,10 @@ MASK = "••••••••"
 
 # Fields that say where a secret is sent, and how: with these changed, an old secret must be entered again,
 # or whoever edits a connection could have its password sent to a server of their own.
-_WHERE = frozenset({"host", "hosts", "server", "port", "url", "base_url", "domain", "security", "encryption", "tls", "accept_self_signed"})
+_WHERE = frozenset({
+    "host", "hosts", "server", "port", "url", "base_url", "domain", "security", "encryption", "tls",
+    "accept_self_signed",
+})  # fmt: skip
 # The fields by which a person recognises an account, the best first.
 _TELLING = ("username", "user", "email", "sender", "channel", "host", "hosts")
 
@@ -278,7 +281,7 @@ def masked(engine: Engine, row: Connection) -> dict[str, Any]:
     names = secret_names(found.settings) if found and found.settings else frozenset()
     try:
         stored = secrets.open_sealed(engine.keyring, row.sealed, bound_to=row.id)
-    except SealError:
+    except (SealError, ValueError):
         stored = dict.fromkeys(names, MASK)
     return dict(row.settings) | {name: MASK if stored.get(name) else None for name in sorted(names)}
 

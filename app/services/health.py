@@ -75,7 +75,9 @@ def _writable(engine: Engine) -> str:
 def _migrated(engine: Engine) -> str:
     with engine.database.connect() as connection:
         found = set(MigrationContext.configure(connection).get_current_heads())
-    return "ok" if found == _newest(str(CHECKOUT / "migrations")) else "not at the newest; run the release step"
+    return (
+        "ok" if found == _newest(str(CHECKOUT / "migrations")) else "not at the newest; run the release step"
+    )
 
 
 @lru_cache(maxsize=4)
@@ -123,7 +125,9 @@ def _by_state(
 def _queues(connection: sa.Connection) -> Iterator[GaugeMetricFamily]:
     labels = ["workspace", "queue"]
     depth = GaugeMetricFamily("bitqueue_queue_waiting", "tasks that could start now", labels=labels)
-    oldest = GaugeMetricFamily("bitqueue_queue_oldest_seconds", "age of the longest waiting task", labels=labels)
+    oldest = GaugeMetricFamily(
+        "bitqueue_queue_oldest_seconds", "age of the longest waiting task", labels=labels
+    )
     now = clock.now()
     rows = connection.execute(
         sa.select(Workspace.id, Queue.name, sa.func.count(Task.id), sa.func.min(Task.due_at))
@@ -141,8 +145,12 @@ def _queues(connection: sa.Connection) -> Iterator[GaugeMetricFamily]:
 
 def _processes(connection: sa.Connection) -> Iterator[GaugeMetricFamily]:
     now = clock.now()
-    rows = connection.execute(sa.select(Heartbeat.id, Heartbeat.kind, Heartbeat.seen_at, Heartbeat.gone_at)).all()
-    alive = [row for row in rows if row.kind == WORKER_KIND and row.gone_at is None and now - row.seen_at < _SEEN]
+    rows = connection.execute(
+        sa.select(Heartbeat.id, Heartbeat.kind, Heartbeat.seen_at, Heartbeat.gone_at)
+    ).all()
+    alive = [
+        row for row in rows if row.kind == WORKER_KIND and row.gone_at is None and now - row.seen_at < _SEEN
+    ]
     workers = GaugeMetricFamily("bitqueue_workers", "workers seen in the last 30 seconds")
     workers.add_metric([], len(alive))
     yield workers

@@ -74,10 +74,14 @@ def _opened(engine: Engine, connection: sa.Connection, row: Any) -> Settings | N
     """The account whose secret verifies the call. Nothing of it is kept."""
     if row.connection_id is None:
         return None
-    account = connection.execute(_CONNECTION, {"id": row.connection_id, "workspace": row.workspace_id}).first()
+    account = connection.execute(
+        _CONNECTION, {"id": row.connection_id, "workspace": row.workspace_id}
+    ).first()
     if account is None:
-        raise GoneError("the connection that verifies calls to this rule was deleted; choose another one there")
-    return secrets.open_connection(engine.keyring, engine.catalogue, account)  # type: ignore[arg-type]
+        raise GoneError(
+            "the connection that verifies calls to this rule was deleted; choose another one there"
+        )
+    return secrets.open_connection(engine.keyring, engine.catalogue, account)
 
 
 def _armed(row: Any) -> Armed:

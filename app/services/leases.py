@@ -39,7 +39,9 @@ class Leased:
     lease_until: datetime
 
 
-def lease(session: Session, actor: Actor, engine: Engine, name: str, *, limit: int, lease_s: int) -> list[Leased]:
+def lease(
+    session: Session, actor: Actor, engine: Engine, name: str, *, limit: int, lease_s: int
+) -> list[Leased]:
     """Up to `limit` due tasks, the most urgent first. Raises ConflictError for a queue that workers serve."""
     require(actor, Role.EDITOR)
     queue = queues.find(session, actor, name)
@@ -88,7 +90,9 @@ def extend(session: Session, actor: Actor, task_id: str, *, lease: int, lease_s:
     """The instant until which it is now the caller's."""
     task = _held(session, actor, task_id, lease)
     until = clock.now() + timedelta(seconds=lease_s)
-    session.execute(sa.update(Task).where(Task.id == task.id, Task.fence == task.fence).values(lease_until=until))
+    session.execute(
+        sa.update(Task).where(Task.id == task.id, Task.fence == task.fence).values(lease_until=until)
+    )
     return until
 
 
@@ -144,7 +148,9 @@ def _held(session: Session, actor: Actor, task_id: str, lease: int) -> Claimed:
         )
     ).first()
     if found is None:
-        raise ConflictError("this lease is over: it ran out, or the task ended or was taken again; lease anew")
+        raise ConflictError(
+            "this lease is over: it ran out, or the task ended or was taken again; lease anew"
+        )
     return Claimed(*found)
 
 

@@ -88,7 +88,9 @@ def _before(session: Session, actor: Actor, order: Order, key: str | None) -> Ta
     if row is None:
         return None
     if row.request_sha256 != order.sha256:
-        raise ConflictError("this Idempotency-Key was used with another request; use a new key for a new task")
+        raise ConflictError(
+            "this Idempotency-Key was used with another request; use a new key for a new task"
+        )
     return Taken(row.id, _first_state(order, row.created_at), repeated=True)
 
 
@@ -107,7 +109,9 @@ def _new_task(session: Session, engine: Engine, actor: Actor, order: Order, *, k
         action=order.action,
         connection_id=order.connection,
         params=shown,
-        params_sealed=secrets.seal(engine.keyring, {"params": order.params}, bound_to=task_id) if hidden else None,
+        params_sealed=secrets.seal(engine.keyring, {"params": order.params}, bound_to=task_id)
+        if hidden
+        else None,
         priority=order.priority,
         run_at=order.run_at,
         max_attempts=order.max_attempts,

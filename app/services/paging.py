@@ -50,7 +50,9 @@ def page_of(rows: Sequence[Row], limit: int, *, row_id: Callable[[Row], str]) ->
     return Page(items, _encode(row_id(items[-1])) if more and items else None)
 
 
-def slice_of(rows: Sequence[Row], cursor: str | None, limit: int, *, row_id: Callable[[Row], str]) -> Page[Row]:
+def slice_of(
+    rows: Sequence[Row], cursor: str | None, limit: int, *, row_id: Callable[[Row], str]
+) -> Page[Row]:
     """A page of a list that is short enough to be whole in memory."""
     suffix = "~" if cursor is None else _decode(cursor)
     newest = sorted(rows, key=row_id, reverse=True)

@@ -112,7 +112,9 @@ def delete(session: Session, actor: Actor, name: str) -> None:
         sa.select(sa.func.count()).select_from(Task).where(Task.queue_id == row.id, Task.state.in_(_OPEN))
     )
     if left:
-        raise ConflictError(f"the queue {name} holds {left} unfinished tasks; let them finish or cancel them first")
+        raise ConflictError(
+            f"the queue {name} holds {left} unfinished tasks; let them finish or cancel them first"
+        )
     default = find(session, actor, DEFAULT_QUEUE)
     session.execute(sa.update(Task).where(Task.queue_id == row.id).values(queue_id=default.id))
     session.delete(row)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -123,8 +124,8 @@ def as_text(data: Any) -> str:
 
 def entries(name: str, value: Any) -> list[Entry]:
     """Every value below `name`, as paths: objects and lists opened, long lists cut to their first items."""
-    found = [Entry(paths.spell(path), values.show(leaf)) for path, leaf in _leaves((*name.split("."),), value)]
-    return found[:_MAX_PATHS]
+    leaves = islice(_leaves((*name.split("."),), value), _MAX_PATHS)
+    return [Entry(paths.spell(path), values.show(leaf)) for path, leaf in leaves]
 
 
 def _leaves(path: tuple[str | int, ...], value: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:

@@ -82,7 +82,7 @@ def enable(session: Session, actor: Actor, engine: Engine, rule_id: str) -> Rule
     return rule
 
 
-def disable(session: Session, actor: Actor, _engine: Engine, rule_id: str) -> Rule:
+def disable(session: Session, actor: Actor, rule_id: str) -> Rule:
     """No new event starts it; runs that are under way go on."""
     require(actor, Role.EDITOR)
     rule = _locked(session, actor, rule_id)

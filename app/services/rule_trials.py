@@ -57,6 +57,8 @@ class TrialResult:
     cause: str | None = None
     took_ms: int = 0
     checks: list[Check] = field(default_factory=list)
+    # As it came, for the later steps; never shown.
+    raw: Any = field(default=None, repr=False)
 
 
 def prepare_trial(session: Session, actor: Actor, engine: Engine, rule_id: str, *, key: str) -> Trial:
@@ -93,13 +95,17 @@ def test_step(engine: Engine, actor: Actor, trial: Trial, *, really: bool) -> Tr
     except (IntegrationError, SealError, NotFoundError) as error:
         done = f"{trial.title} could not be done" if really else "this step cannot be done with these values"
         return TrialResult(really, "failed", done, sent=sent, cause=str(error), took_ms=_since(began))
-    return TrialResult(True, "succeeded", f"{trial.title} was done once", sent, output, took_ms=_since(began))
+    return TrialResult(
+        True, "succeeded", f"{trial.title} was done once", sent,
+        output=masking.mask(output), took_ms=_since(began), raw=output,
+    )  # fmt: skip
 
 
 def keep_output(session: Session, actor: Actor, trial: Trial, result: TrialResult) -> None:
     """After a real try: its output is what later steps see in their list of values."""
     if result.really and result.state == "succeeded":
-        rule_samples.keep_sample(session, actor, trial.rule_id, key=trial.step["key"], output=masking.mask(result.output))
+        key = trial.step["key"]
+        rule_samples.keep_sample(session, actor, trial.rule_id, key=key, output=result.raw)
 
 
 def run_by_hand(session: Session, actor: Actor, engine: Engine, rule_id: str, *, data: Any) -> Receipt:

@@ -42,7 +42,8 @@ def find_blueprints() -> list[Blueprint]:
     names = sorted(module.name for module in pkgutil.iter_modules(__path__))
     modules = [importlib.import_module(f"{__name__}.{name}") for name in names]
     found = [vars(module).get("blueprint") for module in modules]
-    return [blueprint for blueprint in found if isinstance(blueprint, Blueprint)]
+    # Several modules may add their routes to one blueprint.
+    return list(dict.fromkeys(blueprint for blueprint in found if isinstance(blueprint, Blueprint)))
 
 
 def _protect(app: Flask, *, https: bool) -> None:

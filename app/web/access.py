@@ -156,6 +156,9 @@ def _refuse_unreadable() -> None:
         raise NotFoundError("nothing of that id here")
     if any("\0" in value for values in request.args.listvalues() for value in values):
         raise BadRequest
+    if request.method == "POST":
+        # Read here: one that is too large is refused (413) before anything looks into it.
+        request.form.get("")
 
 
 def _refusal(view: Callable[..., Any]) -> Response | None:

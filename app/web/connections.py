@@ -217,8 +217,8 @@ def _summary(model: type[Settings], errors: Mapping[str, str] | None) -> list[di
 def _integration(key: str) -> dict[str, Any]:
     found = core.current().catalogue.integrations.get(key)
     if found is None or found.settings is None:
-        gone = "It was connected with a version of BitQueue that knew this service."
-        return {"key": key, "title": key, "text": "This service is not installed any more.", "how": gone}
+        gone = "This service is not installed any more: the connection can be looked at and deleted, not changed."
+        return {"key": key, "title": key, "text": gone, "how": gone}
     return {
         "key": key,
         "title": found.title,

@@ -14,6 +14,7 @@ from werkzeug.datastructures import MultiDict
 
 from app.sdk import jsonvalues, templates, values
 from app.sdk.fields import spread
+from app.web.filters import sentence
 
 # Before every declared name, so that a field called `name` is not the form's own.
 PREFIX: Final = "p_"
@@ -62,7 +63,7 @@ def show(
     """
     beside = _by_field(errors or {})
     shown = []
-    for name, info in model.model_fields.items():
+    for name, info in _in_order(model):
         value = given.get(name, info.get_default(call_default_factory=True) if not info.is_required() else None)
         raw = typed.texts.get(name) if typed else None
         shown.append(_field(name, info, value, raw) | {"error": beside.get(name), "kept": name in kept})
@@ -90,6 +91,11 @@ def labels(model: type[BaseModel]) -> dict[str, str]:
     return {name: _label(name, info) for name, info in model.model_fields.items()}
 
 
+def _in_order(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
+    """A model's own fields before those it shares with others, which pydantic puts first."""
+    return sorted(model.model_fields.items(), key=lambda named: named[0] not in model.__annotations__)
+
+
 def _field(name: str, info: FieldInfo, value: Any, raw: Any) -> dict[str, Any]:
     kind = kind_of(info)
     if isinstance(value, str) and templates.is_template(value) and kind in {"checkbox", "select", "datetime"}:
@@ -105,15 +111,16 @@ def _field(name: str, info: FieldInfo, value: Any, raw: Any) -> dict[str, Any]:
         "value": None if kind == "secret" else raw if raw is not None else _shown(kind, value),
         "help": _help(kind, info),
         "example": _shown("list" if kind == "list" else "text", example) if example is not None else None,
-        "where": extra.get("where"),
-        "required": info.is_required(),
+        "where": sentence(extra["where"]) if extra.get("where") else None,
+        # A choice and a number with a default are never empty.
+        "required": info.is_required() or (kind in {"select", "number"} and info.default is not None),
         "choices": _choices(info) if kind == "select" else None,
     }
 
 
 def _help(kind: str, info: FieldInfo) -> str | None:
     said = info.description or ("several with commas between" if kind == "list" else None)
-    return said[:1].upper() + said[1:] if said else None
+    return sentence(said) if said else None
 
 
 def _choices(info: FieldInfo) -> list[dict[str, str]]:
@@ -157,6 +164,8 @@ def _read_field(name: str, info: FieldInfo, form: "MultiDict[str, str]", typed: 
         typed.values[name] = _joined(pairs)
         return
     text = form.get(PREFIX + name, "").replace("\r\n", "\n")
+    if kind != "checkbox" and PREFIX + name not in form:
+        return
     if kind == "checkbox":
         typed.values[name] = text if templates.is_template(text) else text != ""
         return

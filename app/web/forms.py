@@ -1,15 +1,15 @@
 """The forms about people and workspaces. They render and read; services decide what is accepted."""
 
 from typing import Any
-from zoneinfo import available_timezones
 
 from flask_wtf import FlaskForm
-from wtforms import EmailField, HiddenField, PasswordField, RadioField, SelectField, StringField
+from wtforms import EmailField, HiddenField, PasswordField, RadioField, SelectChoice, SelectField, StringField
 from wtforms.validators import InputRequired
 
 from app.errors import InvalidError
 from app.models import Role
 from app.services.passwords import MIN_LENGTH
+from app.services.users import zones
 
 _ROLE_WORDS = {
     Role.VIEWER: "looks at everything, changes nothing",
@@ -21,7 +21,7 @@ _PASSWORD_HELP = f"At least {MIN_LENGTH} characters; a few words are easy to rem
 _EMAIL = {"autocomplete": "username", "spellcheck": "false"}
 
 
-class Form(FlaskForm):
+class Form(FlaskForm):  # type: ignore[misc]
     """A form whose token was checked before the view was called."""
 
     class Meta:
@@ -48,10 +48,13 @@ def _email(label: str = "E-mail address") -> EmailField:
     return EmailField(label, _needed(), render_kw=_EMAIL)
 
 
+def _zones() -> list[str]:
+    return list(zones())
+
+
 def _zone(*, guess: bool) -> SelectField:
-    choices = sorted(available_timezones())
     keywords = {"data-zone": True} if guess else {}
-    return SelectField("Time zone", choices=choices, default="UTC", render_kw=keywords)
+    return SelectField("Time zone", choices=_zones, default="UTC", render_kw=keywords)
 
 
 class WelcomeForm(Form):
@@ -97,11 +100,19 @@ class InviteForm(Form):
 
 class ApiKeyForm(Form):
     name = StringField("Name", _needed(), render_kw={"placeholder": "nightly import", "autocomplete": "off"})
-    scopes = RadioField("May", choices=[("write", "read and write"), ("read", "only read")], default="write")
+    scopes = RadioField(
+        "May",
+        choices=[SelectChoice("write", "read and write"), SelectChoice("read", "only read")],
+        default="write",
+    )
 
 
 class WorkspaceForm(Form):
     name = StringField("Name", _needed(), render_kw={"autocomplete": "off"})
+
+
+def role_options(highest: Role) -> list[SelectChoice]:
+    return [SelectChoice(choice["value"], choice["label"]) for choice in role_choices(highest)]
 
 
 def role_choices(highest: Role) -> list[dict[str, str]]:

@@ -1,16 +1,21 @@
 """What the pages about a rule show: its cards, its problems, its last runs and the values its fields can use."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from flask import url_for
+from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app.engine import masking, schedule
 from app.engine.core import Engine
 from app.errors import SealError
 from app.models import Connection, Rule
+from app.sdk import values
 from app.sdk.declare import Action, Trigger
+from app.sdk.slots import find_zone
 from app.services import connections, documents, rule_checks, rule_samples, rule_words, rules
 from app.services.access import Actor
 from app.services.documents import ActionStep, Definition, Step, TriggerPart
@@ -24,20 +29,29 @@ def connection_state(row: Connection) -> str:
     return "working" if row.checked_at else "unchecked"
 
 
-def examined(session: Session, actor: Actor, engine: Engine, rule: Rule) -> tuple[Definition, Findings]:
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A rule's draft with what is wrong with it and what it lacks."""
+
+    rule: Rule
+    definition: Definition
+    findings: Findings
+
+
+def opened(session: Session, actor: Actor, engine: Engine, rule: Rule) -> Opened:
     definition = documents.parse(rule.draft)
     links = rule_checks.load_links(session, actor)
-    return definition, rule_checks.examine(engine.catalogue, links, definition)
+    return Opened(rule, definition, rule_checks.examine(engine.catalogue, links, definition))
 
 
-def problems(engine: Engine, rule: Rule, definition: Definition, findings: Findings) -> list[dict[str, str]]:
+def problems(engine: Engine, opened: Opened) -> list[dict[str, str]]:
     """What stands in the way of turning it on, each with the page that mends it."""
     return [
         {
-            "text": sentence(rule_words.problem_sentence(engine.catalogue, definition, path, text)),
-            "url": _mending_url(rule, definition, path),
+            "text": sentence(rule_words.problem_sentence(engine.catalogue, opened.definition, path, text)),
+            "url": _mending_url(opened.rule, opened.definition, path),
         }
-        for path, text in findings.all.items()
+        for path, text in opened.findings.all.items()
     ]
 
 
@@ -50,25 +64,24 @@ def _mending_url(rule: Rule, definition: Definition, path: str) -> str:
     return url_for("rules.step", rule_id=rule.id, key=definition.steps[int(parts[1])].key)
 
 
-def first_problem(engine: Engine, definition: Definition, findings: Findings, prefix: str) -> str | None:
+def first_problem(engine: Engine, opened: Opened, prefix: str) -> str | None:
     """The one that a card shows."""
-    for path, text in findings.all.items():
+    for path, text in opened.findings.all.items():
         if path.startswith(prefix + "."):
-            said = rule_words.problem_sentence(engine.catalogue, definition, path, text)
+            said = rule_words.problem_sentence(engine.catalogue, opened.definition, path, text)
             return sentence(said.partition(": ")[2] or said)
     return None
 
 
-def trigger_card(
-    session: Session, engine: Engine, rule: Rule, definition: Definition, findings: Findings
-) -> dict[str, Any]:
+def trigger_card(session: Session, engine: Engine, opened: Opened) -> dict[str, Any]:
+    rule, definition = opened.rule, opened.definition
     declared = engine.catalogue.trigger(definition.trigger.type)
     url, sealed = hook_address(session, engine, rule) if declared and declared.sort == "hook" else (None, None)
     return {
         "title": declared.title if declared else definition.trigger.type,
         "integration": _icon(engine, definition.trigger.type),
         "summary": rule_words.trigger_sentence(engine.catalogue, definition.trigger),
-        "problem": first_problem(engine, definition, findings, "trigger") or sealed or _last_error(session, rule),
+        "problem": first_problem(engine, opened, "trigger") or sealed or _last_error(session, rule),
         "hook_url": url,
         "next_times": next_times(engine, definition.trigger),
         "manual": bool(declared and declared.sort == "manual"),
@@ -89,27 +102,26 @@ def _last_error(session: Session, rule: Rule) -> str | None:
     return sentence(trigger.last_error) if trigger and trigger.last_error else None
 
 
-def next_times(engine: Engine, part: TriggerPart) -> list[Any]:
+def next_times(engine: Engine, part: TriggerPart) -> list[datetime]:
+    """On the clock of the schedule's own zone."""
     try:
-        return schedule.upcoming(engine.catalogue, part.type, part.params)
+        zone = find_zone(str(part.params.get("zone", "UTC")))
+        return [slot.astimezone(zone) for slot in schedule.upcoming(engine.catalogue, part.type, part.params)]
     except ValueError:
         # Not filled in yet: the form says what is missing.
         return []
 
 
-def step_cards(
-    session: Session, actor: Actor, engine: Engine, rule: Rule, examined: tuple[Definition, Findings]
-) -> list[dict[str, Any]]:
-    definition, findings = examined
+def step_cards(session: Session, actor: Actor, engine: Engine, opened: Opened) -> list[dict[str, Any]]:
     rows = {row.id: row for row in connections.listing(session, actor)}
     cards = []
-    for index, step in enumerate(definition.steps):
+    for index, step in enumerate(opened.definition.steps):
         cards.append(step_head(engine, step, index))
         cards[-1] |= {
-            "summary": sentence(rule_words.step_sentence(engine.catalogue, step)),
-            "problem": first_problem(engine, definition, findings, f"steps.{index}"),
+            "summary": rule_words.step_sentence(engine.catalogue, step),
+            "problem": first_problem(engine, opened, f"steps.{index}"),
             "connection": _account(rows.get(getattr(step, "connection", None) or "")),
-            "tested_at": rule_samples.tested_at(rule, step.key),
+            "tested_at": rule_samples.tested_at(opened.rule, step.key),
         }
     return cards
 
@@ -129,8 +141,13 @@ def step_head(engine: Engine, step: Step, index: int) -> dict[str, Any]:
 
 
 def _is_repeatable(action: Action | None, step: Step) -> bool:
-    """Whether it may be repeated whatever its values are; unknown counts as no."""
-    return not isinstance(step, ActionStep) or bool(action and action.idempotent is True)
+    """Whether it may be repeated, as far as its fields tell now; unknown counts as no."""
+    if not isinstance(step, ActionStep):
+        return True
+    try:
+        return bool(action and action.is_repeatable(action.params.model_validate(step.params)))
+    except ValidationError:
+        return False
 
 
 def _account(row: Connection | None) -> dict[str, Any] | None:
@@ -208,12 +225,13 @@ def _title(engine: Engine, rule: Rule, key: str) -> str:
     return str(step.get("name") or (action.title if action else key))
 
 
-def filter_rows(conditions: list[Mapping[str, Any]], errors: Mapping[str, str]) -> list[dict[str, Any]]:
+def filter_rows(conditions: Sequence[Mapping[str, Any]], errors: Mapping[str, str]) -> list[dict[str, Any]]:
     """The rows of a filter's form; `errors` by the path below the step."""
     rows = []
     for index, row in enumerate(conditions):
         said = [text for path, text in errors.items() if path.startswith(f"conditions.{index}.")]
         value = row.get("value")
-        shown = ", ".join(map(str, value)) if isinstance(value, list) else "" if value is None else str(value)
-        rows.append({"field": row.get("field", ""), "op": row.get("op"), "value": shown, "error": next(iter(said), None)})
+        shown = ", ".join(map(values.text, value)) if isinstance(value, list) else values.text(value)
+        shown_error = next(iter(said), None)
+        rows.append({"field": row.get("field", ""), "op": row.get("op"), "value": shown, "error": shown_error})
     return rows

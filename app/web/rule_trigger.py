@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from flask import redirect, render_template, request, url_for
@@ -12,7 +13,7 @@ from app import clock
 from app.engine import core
 from app.errors import InvalidError
 from app.extensions import db, writing
-from app.models import Hook, Role, Rule
+from app.models import Event, Hook, Role, Rule
 from app.sdk import jsonvalues
 from app.sdk.declare import Trigger
 from app.services import documents, rule_checks, rule_edits, rule_samples, rule_switch, rules
@@ -20,7 +21,7 @@ from app.services.documents import TriggerPart
 from app.services.rule_samples import SampleEvent
 from app.web import fields, rule_pages
 from app.web.access import allow, current_actor
-from app.web.filters import summary
+from app.web.filters import sentence, summary
 from app.web.rules import blueprint
 
 _CURL_CHARS = 600
@@ -45,8 +46,8 @@ def trigger(rule_id: str) -> str:
 @blueprint.post("/rules/<rule_id>/trigger")
 @allow(Role.EDITOR)
 def save_trigger(rule_id: str) -> str | tuple[str, int] | Response:
-    engine, actor, session = core.current(), current_actor(), db.session()
-    rule = rules.get(session, actor, rule_id)
+    engine, actor = core.current(), current_actor()
+    rule = rules.get(db.session(), actor, rule_id)
     declared = engine.catalogue.trigger(request.form.get("type", ""))
     if declared is None:
         part = TriggerPart.model_validate(rule.draft["trigger"])
@@ -133,7 +134,7 @@ def _head(part: TriggerPart, declared: Trigger | None) -> dict[str, Any]:
         gone = "This trigger is not installed any more. Choose another one below."
         return {"type": part.type, "integration": None, "title": part.type, "text": gone}
     head = rule_pages.trigger_head(core.current(), declared)
-    return head | {"text": " ".join(declared.description.split())}
+    return head | {"text": " ".join(declared.description.replace("`", "").split())}
 
 
 def _fields(
@@ -182,6 +183,18 @@ def _curl(url: str, event: SampleEvent) -> str:
     return f"curl -X POST -H 'Content-Type: application/json' -d {shlex.quote(short)} {shlex.quote(url)}"
 
 
+def _heard(until: datetime, events: list[Event]) -> bool:
+    """Whether a call came since the waiting began."""
+    return bool(events) and events[0].received_at >= until - rule_switch.LISTEN
+
+
+def _refused(hook: Hook | None, events: list[Event]) -> dict[str, str] | None:
+    """What a sender did wrong, until a call is accepted."""
+    if hook is None or hook.refused_at is None or (events and events[0].received_at > hook.refused_at):
+        return None
+    return {"cause": sentence(hook.refused_cause or "it could not be verified")}
+
+
 def _listening(rule: Rule) -> dict[str, Any]:
     session = db.session()
     hook: Hook | None = rule_switch.hook_of(session, rule)
@@ -189,8 +202,9 @@ def _listening(rule: Rule) -> dict[str, Any]:
     event = rule_samples.sample_event(session, core.current(), rule)
     events = rule_samples.recent_events(session, rule)
     return {
-        "listening": until is not None and until > clock.now(),
+        "listening": until is not None and until > clock.now() and not _heard(until, events),
         "until": until,
+        "refused": _refused(hook, events),
         "events": [
             {"id": row.id, "at": row.received_at, "text": summary(row.data), "chosen": row.id == event.event_id}
             for row in events

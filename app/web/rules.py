@@ -1,17 +1,21 @@
 """Pages of rules as a whole: the list, a new one, one with its trigger and steps, and its switches."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 from flask import Blueprint, flash, redirect, render_template, request, url_for
+from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from app import clock
 from app.engine import core
+from app.engine.core import Engine
 from app.errors import BitQueueError, ConflictError, InvalidError, UnavailableError
 from app.extensions import db, writing
-from app.models import Role, Run
+from app.models import Role, Rule, Run
 from app.services import documents, rule_checks, rule_samples, rule_trials, rule_words, rules
+from app.services.access import Actor
 from app.services.rules import Listed
 from app.web import rule_pages
 from app.web.access import allow, current_actor
@@ -29,9 +33,8 @@ def index() -> str:
     found = rules.search(session, actor, core.current(), text) if text else rules.listing(session, actor)
     counts = rules.run_counts(session, actor, since=clock.now() - timedelta(days=1))
     links = rule_checks.load_links(session, actor)
-    return render_template(
-        "rules/index.html", rules=[_row(listed, links, counts.get(listed.rule.id, (0, 0))) for listed in found], text=text
-    )
+    rows = [_row(listed, links, counts.get(listed.rule.id, (0, 0))) for listed in found]
+    return render_template("rules/index.html", rules=rows, text=text)
 
 
 def _row(listed: Listed, links: rule_checks.Links, counts: tuple[int, int]) -> dict[str, Any]:
@@ -48,15 +51,13 @@ def _row(listed: Listed, links: rule_checks.Links, counts: tuple[int, int]) -> d
         "summary": rule_words.rule_sentence(engine.catalogue, definition),
         "icons": rule_words.icons(definition),
         "problem": sentence(error or said[0]) if error or said else None,
-        "last_run": _last_run(listed.last_run),
+        "last_run": _shown_run(listed.last_run) if listed.last_run else None,
         "succeeded": counts[0],
         "failed": counts[1],
     }
 
 
-def _last_run(run: Run | None) -> dict[str, Any] | None:
-    if run is None:
-        return None
+def _shown_run(run: Run) -> dict[str, Any]:
     return {"id": run.id, "state": run.state, "filtered": run.filtered_by is not None, "at": run.created_at}
 
 
@@ -95,7 +96,7 @@ def create() -> str | tuple[str, int] | Response:
 def show(rule_id: str) -> str:
     session, actor, engine = db.session(), current_actor(), core.current()
     rule = rules.get(session, actor, rule_id)
-    examined = definition, findings = rule_pages.examined(session, actor, engine, rule)
+    opened = rule_pages.opened(session, actor, engine, rule)
     published = rules.published_version(session, rule)
     return render_template(
         "rules/show.html",
@@ -107,12 +108,12 @@ def show(rule_id: str) -> str:
             "has_draft": published is None or published.definition != rule.draft,
             "turned_on_at": published.created_at if published else None,
         },
-        problems=rule_pages.problems(engine, rule, definition, findings),
-        trigger=rule_pages.trigger_card(session, engine, rule, definition, findings),
-        steps=rule_pages.step_cards(session, actor, engine, rule, examined),
+        problems=rule_pages.problems(engine, opened),
+        trigger=rule_pages.trigger_card(session, engine, opened),
+        steps=rule_pages.step_cards(session, actor, engine, opened),
         catalogue=rule_pages.action_choices(engine),
         after=request.args.get("after"),
-        runs=[_last_run(run) | {"text": summary(data)} for run, data in rules.last_runs(session, rule, _RUNS_SHOWN)],
+        runs=[_shown_run(run) | {"text": summary(data)} for run, data in rules.last_runs(session, rule, _RUNS_SHOWN)],
         example=rule_samples.as_text(rule_samples.sample_event(session, engine, rule).data),
     )
 
@@ -120,35 +121,36 @@ def show(rule_id: str) -> str:
 @blueprint.post("/rules/<rule_id>/publish")
 @allow(Role.EDITOR)
 def publish(rule_id: str) -> Response:
-    return _switch(rule_id, "publish", "The changes are on; what happens from now on uses them.")
+    return _switch(rules.publish, rule_id, "The changes are on; what happens from now on uses them.")
 
 
 @blueprint.post("/rules/<rule_id>/enable")
 @allow(Role.EDITOR)
 def enable(rule_id: str) -> Response:
-    return _switch(rule_id, "enable", "The rule is on.")
+    return _switch(rules.enable, rule_id, "The rule is on.")
 
 
 @blueprint.post("/rules/<rule_id>/disable")
 @allow(Role.EDITOR)
 def disable(rule_id: str) -> Response:
-    return _switch(rule_id, "disable", "The rule is off. Runs that are under way are completed.")
+    with writing() as session:
+        rules.disable(session, current_actor(), rule_id)
+    flash("The rule is off. Runs that are under way are completed.", "success")
+    return redirect(url_for("rules.show", rule_id=rule_id))
 
 
 @blueprint.post("/rules/<rule_id>/discard")
 @allow(Role.EDITOR)
 def discard(rule_id: str) -> Response:
-    return _switch(rule_id, "discard", "The draft is what runs again.")
+    return _switch(rules.discard, rule_id, "The draft is what runs again.")
 
 
-def _switch(rule_id: str, verb: str, done: str) -> Response:
+def _switch(turn: Callable[[Session, Actor, Engine, str], Rule], rule_id: str, done: str) -> Response:
     """Do it, or go back to the page, which lists what stands in the way."""
     engine, actor = core.current(), current_actor()
     try:
         with writing() as session:
-            {"publish": rules.publish, "enable": rules.enable, "disable": rules.disable, "discard": rules.discard}[verb](
-                session, actor, engine, rule_id
-            )
+            turn(session, actor, engine, rule_id)
     except (InvalidError, ConflictError) as error:
         flash(_plain(error, rule_id), "error")
     else:

@@ -7,7 +7,7 @@ from flask_login import current_user
 
 from app.extensions import db
 from app.models import Role
-from app.services import team
+from app.services import overview, team
 from app.services.access import Actor
 from app.web.access import Person, find_actor
 
@@ -56,7 +56,7 @@ class Shell:
 
     @cached_property
     def needs(self) -> int:
-        return 0
+        return overview.count_needs(db.session(), self.actor) if self.actor else 0
 
     @property
     def version(self) -> str:

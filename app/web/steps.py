@@ -77,7 +77,8 @@ def step(rule_id: str, key: str) -> str:
     rule, definition = _opened(rule_id)
     index = rule_edits.index_of(definition, key)
     # A step that was just added is empty, not wrong.
-    touched = bool(getattr(definition.steps[index], "params", None) or getattr(definition.steps[index], "conditions", None))
+    opened = definition.steps[index]
+    touched = bool(opened.conditions if isinstance(opened, FilterStep) else opened.params)
     errors = _findings(definition, index).under(f"steps.{index}") if touched else {}
     return _page(rule, definition, index, errors=errors)
 
@@ -234,9 +235,9 @@ def test_step(rule_id: str, key: str) -> str:
 
 
 def _try(rule_id: str, key: str) -> TrialResult:
-    engine, actor, session = core.current(), current_actor(), db.session()
-    trial = rule_trials.prepare_trial(session, actor, engine, rule_id, key=key)
-    session.rollback()
+    engine, actor = core.current(), current_actor()
+    trial = rule_trials.prepare_trial(db.session(), actor, engine, rule_id, key=key)
+    db.session.rollback()
     try:
         result = rule_trials.test_step(engine, actor, trial, really=request.form.get("mode") == "real")
     except BitQueueError as error:

@@ -11,7 +11,7 @@ from app.models import Invitation, Membership, Role
 from app.services import invitations, team, users
 from app.services.access import Actor
 from app.web.access import allow, current_actor, current_person, enter, personal
-from app.web.forms import InviteForm, WorkspaceForm, role_choices
+from app.web.forms import InviteForm, WorkspaceForm, role_choices, role_options
 from app.web.links import published
 
 blueprint = Blueprint("team", __name__)
@@ -39,7 +39,7 @@ def _page(form: InviteForm | None = None, *, made: Invitation | None = None, tok
 
 def _invite_form(actor: Actor, *, fresh: bool = False) -> InviteForm:
     form = InviteForm(formdata=None) if fresh else InviteForm()
-    form.role.choices = [(choice["value"], choice["label"]) for choice in role_choices(actor.role)]
+    form.role.choices = role_options(actor.role)
     return form
 
 

@@ -47,6 +47,12 @@ def test_a_json_body_is_sent_with_its_type(ctx, server):
     assert received.query == {"a": ["1", "ü"], "b": ["true"]}
 
 
+def test_an_empty_json_field_of_a_form_is_no_body(ctx, server):
+    send(ctx, server, json="")
+
+    assert server.received[0].body == b""
+
+
 def test_a_form_body_is_sent_as_a_browser_does(ctx, server):
     send(ctx, server, method="POST", form={"a": "1 & 2", "b": ["x", "y"], "token": "t"})
 

@@ -258,6 +258,18 @@ def test_a_mail_that_nobody_may_get_is_final(ctx, server):
         send(ctx, account(server), mail())
 
 
+def test_while_one_recipient_may_still_get_it_the_mail_is_tried_again(ctx, server):
+    server.rcpt = {"ada@example.com": "450 4.2.0 greylisted", "gone@example.com": "550 5.1.1 no such user"}
+
+    with pytest.raises(TemporaryError, match="and 1 more"):
+        send(ctx, account(server), mail(to=["gone@example.com", "ada@example.com"]))
+
+
+def test_the_stand_in_takes_no_mail_without_log_in(ctx, server):
+    with pytest.raises(AuthError, match="530"):
+        send(ctx, anonymous(server), mail())
+
+
 @pytest.mark.parametrize(
     ("told", "error", "sent"),
     [

@@ -12,9 +12,9 @@ from alembic.script import ScriptDirectory
 from flask import Flask
 
 from app.config import CHECKOUT
-from app.extensions import db
+from app.extensions import db, init_database
 from app.models import Base
-from tests.conftest import make_app, make_config
+from tests.conftest import make_config
 
 SCRIPTS = ScriptDirectory(str(CHECKOUT / "migrations"))
 REVISIONS = [script.revision for script in SCRIPTS.walk_revisions()]
@@ -22,7 +22,9 @@ REVISIONS = [script.revision for script in SCRIPTS.walk_revisions()]
 
 @pytest.fixture
 def empty_app(tmp_path: Path) -> Flask:
-    return make_app(make_config(tmp_path))
+    app = Flask("migrated")
+    init_database(app, make_config(tmp_path))
+    return app
 
 
 def upgrade(app: Flask, revision: str) -> None:

@@ -1,17 +1,33 @@
 """Who may open which page, found by asking every route."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 import pytest
+import sqlalchemy as sa
 from flask import Flask
 from flask.testing import FlaskClient
+from sqlalchemy.orm import Session
+from werkzeug.routing import AnyConverter, IntegerConverter
 
+from app import clock
+from app.models import Membership, Role
 from app.web import find_blueprints
 from app.web.access import is_marked
+from tests import factories
 from tests.conftest import World
 
 NAMES = {blueprint.name for blueprint in find_blueprints()}
 # About oneself, in whatever role.
-PERSONAL = {"account.logout", "account.theme", "account.profile", "account.password", "team.leave", "team.switch",
-            "team.new_workspace"}
+PERSONAL = {
+    "account.logout",
+    "account.theme",
+    "account.profile",
+    "account.password",
+    "team.leave",
+    "team.switch",
+    "team.new_workspace",
+}
 UNKNOWN_ID = "xxx_00000000000000000000000000"
 
 
@@ -23,13 +39,24 @@ def is_public(app: Flask, rule) -> bool:
     return getattr(app.view_functions[rule.endpoint], "is_public", False)
 
 
-def fill(rule) -> str:
-    with_ids = {name: UNKNOWN_ID for name in rule.arguments}
+def fill(rule, ids: Mapping[str, str] = MappingProxyType({})) -> str:
+    with_ids = {name: ids.get(name, _unknown(rule._converters[name])) for name in rule.arguments}
     return rule.build({**with_ids, **(rule.defaults or {})})[1]
 
 
+def _unknown(converter) -> object:
+    if isinstance(converter, AnyConverter):
+        return next(iter(converter.items))
+    return 999_999 if isinstance(converter, IntegerConverter) else UNKNOWN_ID
+
+
 def calls(app: Flask, *methods: str) -> list[tuple[str, str, str]]:
-    return [(method, fill(rule), rule.endpoint) for rule in routes(app) for method in methods if method in rule.methods]
+    return [
+        (method, fill(rule), rule.endpoint)
+        for rule in routes(app)
+        for method in methods
+        if method in rule.methods
+    ]
 
 
 def test_every_view_says_who_may_open_it(app: Flask):
@@ -51,7 +78,8 @@ def test_who_is_not_logged_in_is_sent_to_log_in(app: Flask, world: World, client
 
     answers = {
         (method, endpoint): client.open(path, method=method)
-        for method, path, endpoint in calls(app, "GET", "POST") if endpoint in private
+        for method, path, endpoint in calls(app, "GET", "POST")
+        if endpoint in private
     }
 
     assert answers
@@ -62,22 +90,75 @@ def test_who_is_not_logged_in_is_sent_to_log_in(app: Flask, world: World, client
 def test_a_viewer_changes_nothing(app: Flask, as_viewer: FlaskClient):
     changing = [call for call in calls(app, "POST") if call[2] not in PERSONAL]
 
-    answers = {endpoint: as_viewer.post(path) for _, path, endpoint in changing
-               if not getattr(app.view_functions[endpoint], "is_public", False)}
+    answers = {
+        endpoint: as_viewer.post(path)
+        for _, path, endpoint in changing
+        if not getattr(app.view_functions[endpoint], "is_public", False)
+    }
 
     assert answers
     assert {endpoint: a.status_code for endpoint, a in answers.items() if a.status_code != 403} == {}
 
 
 def test_an_unknown_id_is_not_found_anywhere(app: Flask, as_owner: FlaskClient):
-    with_ids = [(method, fill(rule), rule.endpoint) for rule in routes(app) if rule.arguments
-                for method in ("GET", "POST") if method in rule.methods]
-
-    statuses = {(method, endpoint): as_owner.open(path, method=method, data={"role": "viewer"}).status_code
-                for method, path, endpoint in with_ids}
+    statuses = ask(app, as_owner, {})
 
     assert statuses
     assert {key: status for key, status in statuses.items() if status != 404} == {}
+
+
+@pytest.fixture
+def ids(world: World, session: Session) -> dict[str, str]:
+    """One row of every noun in the shop, by the name that routes give its id."""
+    shop = {"workspace_id": world.workspace.id}
+    rule = factories.RuleFactory(**shop)
+    version = factories.RuleVersionFactory(rule_id=rule.id, **shop)
+    event = factories.EventFactory(**shop)
+    run = factories.RunFactory(rule_id=rule.id, version_id=version.id, event_id=event.id, **shop)
+    task = factories.TaskFactory(queue_id=world.queue.id, run_id=run.id, **shop)
+    key = factories.ApiKeyFactory(user_id=world.owner.id, **shop)
+    connection = factories.ConnectionFactory(**shop)
+    invitation = factories.InvitationFactory(invited_by=world.owner.id, expires_at=clock.now(), **shop)
+    return {
+        "rule_id": rule.id,
+        "event_id": event.id,
+        "run_id": run.id,
+        "task_id": task.id,
+        "key": "1",
+        "queue_id": world.queue.id,
+        "api_key_id": key.id,
+        "connection_id": connection.id,
+        "user_id": world.owner.id,
+        "invitation_id": invitation.id,
+        "token": "the-token",
+        "part": "params",
+        "workspace_id": world.workspace.id,
+    }
+
+
+def test_a_stranger_finds_no_row_of_ours_on_any_route(
+    app: Flask, as_stranger: FlaskClient, ids: dict[str, str]
+):
+    statuses = ask(app, as_stranger, ids)
+
+    assert statuses
+    assert {key: status for key, status in statuses.items() if status != 404} == {}
+
+
+def test_every_id_in_a_route_has_a_row_to_try_it_with(app: Flask, ids: dict[str, str]):
+    assert {name for rule in routes(app) for name in rule.arguments} <= set(ids)
+
+
+def ask(app: Flask, client: FlaskClient, ids: dict[str, str]) -> dict[tuple[str, str], int]:
+    """The answer's status of every route with an id and every method."""
+    form = {"role": "viewer", "answer": "done", "direction": "up", "kind": "filter"}
+    return {
+        (method, rule.endpoint): client.open(fill(rule, ids), method=method, data=form).status_code
+        for rule in routes(app)
+        if rule.arguments
+        for method in ("GET", "POST")
+        if method in rule.methods
+    }
 
 
 def test_an_id_with_a_nul_is_not_found(as_owner: FlaskClient):
@@ -93,10 +174,10 @@ def test_a_person_of_another_workspace_is_not_found(as_owner: FlaskClient, world
 
 
 def test_a_role_that_was_lowered_counts_at_once(as_admin: FlaskClient, world: World, session):
-    from app.models import Membership, Role
-
     assert as_admin.get("/settings").status_code == 200
-    session.query(Membership).filter_by(user_id=world.admin.id).update({"role": Role.VIEWER})
+    session.execute(
+        sa.update(Membership).where(Membership.user_id == world.admin.id).values(role=Role.VIEWER)
+    )
     session.commit()
 
     assert as_admin.get("/settings").status_code == 403
