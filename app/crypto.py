@@ -33,10 +33,10 @@ class KeyRing:
         key_id, _, text = sealed.partition(".")
         if key_id not in self.keys:
             raise SealError(f"the key {key_id} is not in CREDENTIAL_KEYS; add it back to open what it sealed")
-        raw = base64.urlsafe_b64decode(text)
         try:
+            raw = base64.urlsafe_b64decode(text)
             return AESGCM(self.keys[key_id]).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], bound_to.encode())
-        except InvalidTag:
+        except (InvalidTag, ValueError):
             raise SealError(
                 f"a secret of {bound_to} does not open with the key {key_id}; "
                 "put the right key into CREDENTIAL_KEYS or enter the secret again"

@@ -95,10 +95,8 @@ class Happened:
     def task(self, state: State = State.QUEUED, **row: Any) -> Task:
         """A task from the API."""
         over = {"finished_at": clock.now()} if state.is_terminal else {}
-        given = {"params": {"url": "https://shop.example/one"}, "path": "0"} | over | row
-        return factories.TaskFactory(
-            workspace_id=self.world.workspace.id, queue_id=self.world.queue.id, state=state, **given
-        )
+        given = {"params": {"url": "https://shop.example/one"}, "path": "0", "queue_id": self.world.queue.id}
+        return factories.TaskFactory(workspace_id=self.world.workspace.id, state=state, **given | over | row)
 
     def step(self, run: Run, path: str = "1") -> Task:
         return db.session.scalars(sa.select(Task).where(Task.run_id == run.id, Task.path == path)).one()
@@ -113,9 +111,8 @@ class Happened:
 
     def _attempt(self, task: Task, outcome: str | None, cause: str | None) -> None:
         now = clock.now()
-        db.session.add(
-            Attempt(
-                task_id=task.id, fence=1, workspace_id=task.workspace_id, number=1, started_at=now,
-                finished_at=now if outcome else None, outcome=outcome, cause=cause,
-            )  # fmt: skip
-        )
+        tried = Attempt(
+            task_id=task.id, fence=1, workspace_id=task.workspace_id, number=1, started_at=now,
+            finished_at=now if outcome else None, outcome=outcome, cause=cause,
+        )  # fmt: skip
+        db.session.add(tried)

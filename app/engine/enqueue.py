@@ -82,7 +82,7 @@ def store_event(connection: sa.Connection, armed: Armed, occurrence: Occurrence,
     now, event_id = clock.now(), ids.new("evt")
     data, payload_id = payloads.store(connection, armed.workspace_id, occurrence.data)
     stored = connection.execute(
-        _insert_once(connection),
+        _EVENT_ONCE[connection.dialect.name],
         {
             "id": event_id,
             "workspace_id": armed.workspace_id,
@@ -104,14 +104,16 @@ def store_event(connection: sa.Connection, armed: Armed, occurrence: Occurrence,
     return Receipt(event_id, run_id, duplicate=False)
 
 
-_ONCE = {
-    "sqlite": insert_sqlite(Event).on_conflict_do_nothing(index_elements=["source", "key"]),
-    "postgresql": insert_pg(Event).on_conflict_do_nothing(index_elements=["source", "key"]),
-}
+def _insert_once(model: Any, *unique: str) -> dict[str, Any]:
+    """By dialect; `rowcount` of an INSERT is kept only where it is asked for."""
+    return {
+        name: insert(model).on_conflict_do_nothing(index_elements=unique).execution_options(preserve_rowcount=True)
+        for name, insert in {"sqlite": insert_sqlite, "postgresql": insert_pg}.items()
+    }
 
 
-def _insert_once(connection: sa.Connection) -> Any:
-    return _ONCE[connection.dialect.name]
+_EVENT_ONCE = _insert_once(Event, "source", "key")
+_TASK_ONCE = _insert_once(Task, "workspace_id", "idempotency_key")
 
 
 def _count_duplicate(connection: sa.Connection, armed: Armed, key: str) -> Receipt:
@@ -228,8 +230,8 @@ def store_task(connection: sa.Connection, new: NewTask) -> Enqueued:
     now = clock.now()
     later = new.run_at is not None and new.run_at > now
     task_id = new.task_id or ids.new("tsk")
-    connection.execute(
-        sa.insert(Task),
+    stored = connection.execute(
+        _TASK_ONCE[connection.dialect.name],
         {
             "id": task_id,
             "workspace_id": new.workspace_id,
@@ -250,6 +252,9 @@ def store_task(connection: sa.Connection, new: NewTask) -> Enqueued:
             "created_at": now,
         },
     )
+    if not stored.rowcount and (found := _same_request(connection, new)):
+        # Another process stored it since the look above.
+        return found
     return Enqueued(task_id, repeated=False)
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 DOTS = "••••••"
 _SECRET_NAME = re.compile(
@@ -39,4 +39,4 @@ def _mask_query(url: str) -> str:
     if not any(looks_secret(name) for name, _ in pairs):
         return url
     shown = [(name, DOTS if looks_secret(name) else value) for name, value in pairs]
-    return urlunsplit(parts._replace(query=urlencode(shown, safe="•")))
+    return urlunsplit(parts._replace(query=urlencode(shown).replace(quote(DOTS), DOTS)))

@@ -216,6 +216,8 @@ _GO_ON = (
         .with_for_update(read=True, of=Run.__table__),
         include_defaults=False,
     )
+    # Without this PostgreSQL's driver says -1 for an INSERT.
+    .execution_options(preserve_rowcount=True)
 )
 
 

@@ -22,7 +22,8 @@ class Event(Base):
     source: Mapped[str]
     key: Mapped[str]
     type: Mapped[str]
-    data: Mapped[Any] = mapped_column(JsonText)
+    # Null: JSON null, or it is a payload.
+    data: Mapped[Any | None] = mapped_column(JsonText)
     payload_id: Mapped[str | None]
     duplicates: Mapped[int] = mapped_column(default=0)
     # How many runs stand behind this event: a rule that triggers itself is stopped at ten.

@@ -66,7 +66,9 @@ def known_model(engine: Engine, key: str) -> type[Settings] | None:
 
 
 def listing(session: Session, actor: Actor) -> list[Connection]:
-    return list(session.scalars(scoped(Connection, actor).order_by(sa.func.lower(Connection.name), Connection.id)))
+    return list(
+        session.scalars(scoped(Connection, actor).order_by(sa.func.lower(Connection.name), Connection.id))
+    )
 
 
 def get(session: Session, actor: Actor, connection_id: str) -> Connection:
@@ -90,7 +92,9 @@ def build_settings(engine: Engine, key: str, form: Mapping[str, Any], old: Conne
         raise InvalidError("the connection is not complete", problems) from None
 
 
-def _kept_secrets(engine: Engine, old: Connection, entered: Mapping[str, Any], kept: set[str]) -> dict[str, Any]:
+def _kept_secrets(
+    engine: Engine, old: Connection, entered: Mapping[str, Any], kept: set[str]
+) -> dict[str, Any]:
     stored = {
         name: value
         for name, value in secrets.open_sealed(engine.keyring, old.sealed, bound_to=old.id).items()
@@ -176,7 +180,9 @@ def update(
     return row
 
 
-def mark(session: Session, row: Connection, *, healthy: bool, cause: str | None, checked: bool = True) -> None:
+def mark(
+    session: Session, row: Connection, *, healthy: bool, cause: str | None, checked: bool = True
+) -> None:
     """Record what a check found. A mended account lets go of the tasks that were held for it."""
     if healthy and not row.healthy:
         life.release_held(session, row.id)
@@ -200,7 +206,9 @@ def recheck(engine: Engine, row: Connection) -> tuple[bool, str]:
 
 
 def may_delete(actor: Actor, row: Connection) -> bool:
-    return actor.role.covers(Role.ADMIN) or (actor.role.covers(Role.EDITOR) and row.created_by == actor.user_id)
+    return actor.role.covers(Role.ADMIN) or (
+        actor.role.covers(Role.EDITOR) and row.created_by == actor.user_id
+    )
 
 
 def delete(session: Session, actor: Actor, connection_id: str) -> None:
@@ -221,20 +229,7 @@ def delete(session: Session, actor: Actor, connection_id: str) -> None:
 
 def used_by(session: Session, actor: Actor, connection_id: str) -> list[Rule]:
     """The rules whose draft or published version names it."""
-    here = Rule.draft, RuleVersion.definition
-    mentioned = sa.or_(*(sa.type_coerce(column, sa.Text).contains(connection_id, autoescape=True) for column in here))
-    rows = session.execute(
-        scoped(Rule, actor)
-        .add_columns(RuleVersion.definition)
-        .outerjoin(RuleVersion, (RuleVersion.rule_id == Rule.id) & (RuleVersion.number == Rule.published))
-        .where(Rule.deleted_at.is_(None), mentioned)
-        .order_by(Rule.name, Rule.id)
-    )
-    return [
-        rule
-        for rule, published in rows
-        if connection_id in connections_of(rule.draft) | connections_of(published or {})
-    ]
+    return usage(session, actor).get(connection_id, [])
 
 
 def usage(session: Session, actor: Actor) -> dict[str, list[Rule]]:
@@ -263,7 +258,11 @@ def held(session: Session, actor: Actor) -> dict[str, int]:
     rows = session.execute(
         sa.select(Task.connection_id, sa.func.count())
         .join(Connection, Connection.id == Task.connection_id)
-        .where(Task.workspace_id == actor.workspace_id, Task.state == State.WAITING, Connection.healthy.is_(False))
+        .where(
+            Task.workspace_id == actor.workspace_id,
+            Task.state == State.WAITING,
+            Connection.healthy.is_(False),
+        )
         .group_by(Task.connection_id)
     )
     return {connection_id: count for connection_id, count in rows if connection_id}

@@ -129,7 +129,9 @@ def parse(value: Any) -> Definition:
     """The definition in `value`, checked in form only; raises InvalidError with dotted paths."""
     size_bytes = len(jsonvalues.dumps(value))
     if size_bytes > MAX_BYTES:
-        raise InvalidError(f"a rule has at most {MAX_BYTES // 1024} KB; this one has {size_bytes // 1024 + 1}")
+        raise InvalidError(
+            f"a rule has at most {MAX_BYTES // 1024} KB; this one has {size_bytes // 1024 + 1}"
+        )
     try:
         definition = Definition.model_validate(_with_keys(value))
     except ValidationError as error:
@@ -188,6 +190,8 @@ def _repeated_keys(definition: Definition) -> dict[str, str]:
         if step.key in seen:
             problems[f"steps.{index}.key"] = f"is used twice: {step.key}; give each step its own"
         if step.key in RESERVED_KEYS:
-            problems[f"steps.{index}.key"] = f"cannot be {step.key}: that name already means something in templates"
+            problems[f"steps.{index}.key"] = (
+                f"cannot be {step.key}: that name already means something in templates"
+            )
         seen.add(step.key)
     return problems

@@ -5,7 +5,6 @@ import binascii
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
 import sqlalchemy as sa
@@ -34,7 +33,7 @@ class Page(Generic[Row]):
     items: list[Row]
     next_cursor: str | None
 
-    def map(self, show: "Callable[[Row], Shown]") -> "Page[Shown]":
+    def map(self, show: Callable[[Row], Shown]) -> "Page[Shown]":
         return Page([show(item) for item in self.items], self.next_cursor)
 
 
@@ -68,13 +67,6 @@ def containing(column: Any, text: str) -> sa.ColumnElement[bool]:
 def containing_json(column: Any, text: str) -> sa.ColumnElement[bool]:
     """The same in a JSON column, which keeps everything but ASCII as escapes."""
     return containing(column, jsonvalues.dumps(text)[1:-1])
-
-
-def storable(instant: datetime | None) -> datetime | None:
-    """Instants of filters as UTC: what people type has any offset, or none."""
-    if instant is None:
-        return None
-    return instant.replace(tzinfo=UTC) if instant.tzinfo is None else instant
 
 
 def _encode(row_id: str) -> str:

@@ -102,7 +102,9 @@ class Examiner:
             self.findings.wrong[_dotted(*where, "queue")] = f"there is no queue {step.queue[:60]} here"
         action = self.catalogue.action(step.action)
         if action is None:
-            sentence = f"{step.action[:60]} is no action that is installed here; delete this step or choose another"
+            sentence = (
+                f"{step.action[:60]} is no action that is installed here; delete this step or choose another"
+            )
             self.findings.wrong[_dotted(*where, "action")] = sentence
             return
         self._connection(where, step.connection, action)
@@ -175,7 +177,9 @@ def _connection_fault(links: Links, connection: str, declared: Action | Trigger)
     wanted = declared.key.partition(".")[0]
     if declared.need == "none":
         return "takes no connection"
-    return None if integration == wanted else f"{name} is a connection of {integration}; choose one of {wanted}"
+    return (
+        None if integration == wanted else f"{name} is a connection of {integration}; choose one of {wanted}"
+    )
 
 
 def template_fault(value: Any, earlier: Sequence[str]) -> str | None:
@@ -183,7 +187,9 @@ def template_fault(value: Any, earlier: Sequence[str]) -> str | None:
     faults = templates.check(value)
     if faults:
         return next(iter(faults.values()))
-    return next((fault for path in sorted(templates.paths(value)) if (fault := path_fault(path, earlier))), None)
+    return next(
+        (fault for path in sorted(templates.paths(value)) if (fault := path_fault(path, earlier))), None
+    )
 
 
 def path_fault(path: str, earlier: Sequence[str]) -> str | None:

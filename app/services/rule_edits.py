@@ -14,7 +14,9 @@ def with_trigger(definition: Definition, part: TriggerPart) -> Definition:
     return parse({**definition.as_json(), "trigger": part.model_dump(mode="json")})
 
 
-def add_action(catalogue: Catalogue, definition: Definition, name: str, *, after: str | None) -> tuple[Definition, str]:
+def add_action(
+    catalogue: Catalogue, definition: Definition, name: str, *, after: str | None
+) -> tuple[Definition, str]:
     """(definition, key of the new step); `after` is a step's key, "trigger", or None for the end."""
     action = catalogue.action(name)
     if action is None:
@@ -90,5 +92,3 @@ def _place(definition: Definition, after: str | None) -> int:
     if after == "trigger":
         return 0
     return index_of(definition, after) + 1 if after else len(definition.steps)
-
-

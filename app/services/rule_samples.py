@@ -99,7 +99,9 @@ def tested_at(rule: Rule, key: str) -> datetime | None:
     return datetime.fromisoformat(kept["at"]) if isinstance(kept, Mapping) else None
 
 
-def sample_context(session: Session, engine: Engine, rule: Rule, upto_key: str | None = None) -> dict[str, Any]:
+def sample_context(
+    session: Session, engine: Engine, rule: Rule, upto_key: str | None = None
+) -> dict[str, Any]:
     """What templates see at the step `upto_key`, or after the last one: as in a run, of sample values."""
     return {
         "event": sample_event(session, engine, rule).data,
@@ -113,7 +115,9 @@ def connection_name(session: Session, actor: Actor, connection_id: str | None) -
     if connection_id is None:
         return None
     return session.scalar(
-        sa.select(Connection.name).where(Connection.id == connection_id, Connection.workspace_id == actor.workspace_id)
+        sa.select(Connection.name).where(
+            Connection.id == connection_id, Connection.workspace_id == actor.workspace_id
+        )
     )
 
 
@@ -148,7 +152,9 @@ def _inner(value: Any) -> list[tuple[str | int, Any]]:
 def _events(rule: Rule) -> sa.Select[Event]:
     source = sa.select(Trigger.id).where(Trigger.rule_id == rule.id).scalar_subquery()
     return sa.select(Event).where(
-        Event.workspace_id == rule.workspace_id, Event.source == source, Event.type == rule.draft["trigger"]["type"]
+        Event.workspace_id == rule.workspace_id,
+        Event.source == source,
+        Event.type == rule.draft["trigger"]["type"],
     )
 
 
@@ -188,9 +194,15 @@ def _last_outputs(session: Session, rule: Rule) -> dict[tuple[str, str], Any]:
     runs = sa.select(Run.id).where(Run.rule_id == rule.id).order_by(Run.id.desc()).limit(_RUNS_BACK)
     rows = session.scalars(
         sa.select(Task)
-        .where(Task.run_id.in_(runs.scalar_subquery()), Task.state == State.SUCCEEDED, Task.kind == StepKind.ACTION)
+        .where(
+            Task.run_id.in_(runs.scalar_subquery()),
+            Task.state == State.SUCCEEDED,
+            Task.kind == StepKind.ACTION,
+        )
         .order_by(Task.id)
     )
     connection = session.connection()
-    return {(str(row.step), str(row.action)): payloads.load(connection, row.output, row.payload_id) for row in rows}
-
+    return {
+        (str(row.step), str(row.action)): payloads.load(connection, row.output, row.payload_id)
+        for row in rows
+    }

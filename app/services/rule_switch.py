@@ -105,7 +105,9 @@ def discard(session: Session, actor: Actor, engine: Engine, rule_id: str) -> Rul
     rule = _locked(session, actor, rule_id)
     version = published_version(session, rule)
     if version is None:
-        raise ConflictError("this rule was never turned on, there is nothing to go back to; delete it instead")
+        raise ConflictError(
+            "this rule was never turned on, there is nothing to go back to; delete it instead"
+        )
     rule.draft, rule.updated_at = version.definition, clock.now()
     follow_draft(session, engine, rule)
     session.flush()

@@ -134,7 +134,9 @@ def _judge(trial: Trial) -> TrialResult:
     try:
         checks = [_check(row, trial.context) for row in conditions]
     except ValueError:
-        return TrialResult(False, "failed", "this filter is not complete", cause="a condition is not filled in")
+        return TrialResult(
+            False, "failed", "this filter is not complete", cause="a condition is not filled in"
+        )
     combine = any if trial.step.get("match") == Match.ANY and checks else all
     if combine(check.matched for check in checks):
         return TrialResult(False, "succeeded", "it matches: the rule would go on", checks=checks)
@@ -143,7 +145,9 @@ def _judge(trial: Trial) -> TrialResult:
 
 def _check(row: Mapping[str, Any], context: Mapping[str, Any]) -> Check:
     verdict = evaluate([Condition.model_validate(row)], Match.ALL, context)
-    return Check(rule_words.condition_sentence(row) if verdict.passed else verdict.sentences[0], verdict.passed)
+    return Check(
+        rule_words.condition_sentence(row) if verdict.passed else verdict.sentences[0], verdict.passed
+    )
 
 
 def _title(engine: Engine, step: Mapping[str, Any]) -> str:

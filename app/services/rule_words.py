@@ -28,7 +28,10 @@ def rule_sentence(catalogue: Catalogue, definition: Definition) -> str:
 
 def icons(definition: Definition) -> list[str]:
     """The integrations in the order in which they take part."""
-    keys = [definition.trigger.type, *(step.action for step in definition.steps if isinstance(step, ActionStep))]
+    keys = [
+        definition.trigger.type,
+        *(step.action for step in definition.steps if isinstance(step, ActionStep)),
+    ]
     return list(dict.fromkeys(key.partition(".")[0] for key in keys))
 
 
@@ -127,6 +130,11 @@ def problem_sentence(catalogue: Catalogue, definition: Definition, path: str, te
 def _said(declared: Action | Trigger | None, path: str, text: str) -> str:
     """The sentence with the field's name in front, where it stands at a field of the form."""
     parts = path.split(".")
-    if declared is None or parts[0] != "params" or len(parts) < 2 or parts[1] not in declared.params.model_fields:
+    if (
+        declared is None
+        or parts[0] != "params"
+        or len(parts) < 2
+        or parts[1] not in declared.params.model_fields
+    ):
         return text
     return f"{declared.params.model_fields[parts[1]].title or parts[1]} {text}"

@@ -148,7 +148,9 @@ def save_draft(
     validate(engine, session, actor, parsed, complete=False)
     if name is not None:
         rename(session, actor, rule_id, name)
-    return store_draft(session, actor, engine, rule_id, definition=rule_edits.spread_lists(engine.catalogue, parsed))
+    return store_draft(
+        session, actor, engine, rule_id, definition=rule_edits.spread_lists(engine.catalogue, parsed)
+    )
 
 
 def store_draft(

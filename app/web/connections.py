@@ -90,7 +90,9 @@ def update(connection_id: str) -> Answer:
     if proof.refused:
         return _edit_page(row, name=name, typed=typed, proof=proof), 422
     with writing() as session:
-        connections.update(session, actor, engine, row.id, name=name, settings=settings, checked=proof.checked)
+        connections.update(
+            session, actor, engine, row.id, name=name, settings=settings, checked=proof.checked
+        )
     engine.doorbell.ring()
     flash(proof.message, "success" if proof.checked else "warning")
     return redirect(url_for("connections.index"))

@@ -64,10 +64,17 @@ def show(
     beside = _by_field(errors or {})
     shown = []
     for name, info in _in_order(model):
-        value = given.get(name, info.get_default(call_default_factory=True) if not info.is_required() else None)
+        value = given.get(
+            name, info.get_default(call_default_factory=True) if not info.is_required() else None
+        )
         raw = typed.texts.get(name) if typed else None
         shown.append(_field(name, info, value, raw) | {"error": beside.get(name), "kept": name in kept})
-        shown[-1]["templated"] = templated and shown[-1]["kind"] not in {"checkbox", "select", "secret", "datetime"}
+        shown[-1]["templated"] = templated and shown[-1]["kind"] not in {
+            "checkbox",
+            "select",
+            "secret",
+            "datetime",
+        }
     return shown
 
 
@@ -79,7 +86,9 @@ def read(model: type[BaseModel], form: "MultiDict[str, str]") -> Typed:
     return Typed(spread(model, typed.values), typed.texts, typed.problems)
 
 
-def summary(errors: Mapping[str, str], labels: Mapping[str, str], *, prefix: str = PREFIX) -> list[dict[str, str]]:
+def summary(
+    errors: Mapping[str, str], labels: Mapping[str, str], *, prefix: str = PREFIX
+) -> list[dict[str, str]]:
     """For the list of errors at the top of a form: each leads to its field."""
     return [
         {"field_id": f"f-{prefix}{name}", "label": labels.get(name, name or "This form"), "text": text}
@@ -159,8 +168,12 @@ def _as_pairs(value: Any) -> list[dict[str, str]]:
 def _read_field(name: str, info: FieldInfo, form: "MultiDict[str, str]", typed: Typed) -> None:
     kind = kind_of(info)
     if kind == "pairs":
-        pairs = list(zip(form.getlist(f"{PREFIX}{name}.name"), form.getlist(f"{PREFIX}{name}.value"), strict=False))
-        typed.texts[name] = [{"name": key, "value": value} for key, value in pairs if key.strip() or value.strip()]
+        pairs = list(
+            zip(form.getlist(f"{PREFIX}{name}.name"), form.getlist(f"{PREFIX}{name}.value"), strict=False)
+        )
+        typed.texts[name] = [
+            {"name": key, "value": value} for key, value in pairs if key.strip() or value.strip()
+        ]
         typed.values[name] = _joined(pairs)
         return
     text = form.get(PREFIX + name, "").replace("\r\n", "\n")
@@ -215,7 +228,11 @@ def _joined(pairs: list[tuple[str, str]]) -> dict[str, Any]:
         key = name.strip()
         if not key:
             continue
-        found[key] = [*(found[key] if isinstance(found[key], list) else [found[key]]), value] if key in found else value
+        found[key] = (
+            [*(found[key] if isinstance(found[key], list) else [found[key]]), value]
+            if key in found
+            else value
+        )
     return found
 
 

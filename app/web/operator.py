@@ -3,7 +3,7 @@
 from typing import Any, Final
 
 import rq_dashboard.web as rq_web
-from flask import Blueprint, Flask, Response, redirect, render_template, request, url_for
+from flask import Blueprint, Response, redirect, render_template, request, url_for
 from flask.blueprints import BlueprintSetupState
 from flask_login import current_user
 from werkzeug import wrappers
@@ -59,26 +59,23 @@ def index() -> str:
 
 @blueprint.record_once
 def _mount(state: BlueprintSetupState) -> None:
-    """RQ's dashboard, with our Redis client, our job class and our rules about who may look."""
-    app: Flask = state.app
+    """RQ's dashboard, with our Redis client and our job class."""
+    app: Any = state.app
     rq_web.config.serializer = _JSON
     rq_web.Job, rq_web.Worker = KnownJob, _JsonWorker
-    # It makes a client anew for each request; it gets the engine's.
-    rq_web.blueprint.before_request_funcs.clear()
-    app.redis_conn = app.extensions["engine"].redis  # type: ignore[attr-defined]
+    app.redis_conn = app.extensions["engine"].redis
     app.config["RQ_DASHBOARD_REDIS_URL"] = ["redis"]
     app.config["RQ_DASHBOARD_DISABLE_DELETE"] = True
     app.register_blueprint(rq_web.blueprint, url_prefix="/operator/rq")
-    app.before_request(_guard)
-    app.after_request(_relax)
-    app.register_error_handler(rq_web.NoSuchJobError, _no_such_job)
-    app.register_error_handler(rq_web.RedisConnectionError, _redis_away)
 
 
+# Its own step before a request makes a Redis client each time.
+rq_web.blueprint.before_request_funcs.clear()
+
+
+@rq_web.blueprint.before_request
 def _guard() -> wrappers.Response | None:
     """Nobody else learns that the dashboard is there."""
-    if request.blueprint != _RQ:
-        return None
     if not current_user.is_authenticated:
         return redirect(url_for("account.login", next=links.here()))
     if not current_user.operator:
@@ -90,15 +87,22 @@ def _guard() -> wrappers.Response | None:
     return None
 
 
+@rq_web.blueprint.after_request
 def _relax(answer: Response) -> Response:
-    if request.blueprint == _RQ:
-        answer.headers["Content-Security-Policy"] = _POLICY
+    answer.headers["Content-Security-Policy"] = _POLICY
     return answer
 
 
+@rq_web.blueprint.errorhandler(rq_web.NoSuchJobError)
 def _no_such_job(_error: Exception) -> errors.Answer:
     return errors.page(404, "That job is no longer in Redis.")
 
 
+@rq_web.blueprint.errorhandler(ValueError)
+def _no_job_of_ours(_error: ValueError) -> errors.Answer:
+    return errors.page(422, "That is no job of BitQueue: somebody else wrote it into Redis.")
+
+
+@rq_web.blueprint.errorhandler(rq_web.RedisConnectionError)
 def _redis_away(_error: Exception) -> errors.Answer:
     return errors.page(503, "Redis does not answer. Work goes on without it, a little later than usual.")

@@ -76,7 +76,9 @@ def first_problem(engine: Engine, opened: Opened, prefix: str) -> str | None:
 def trigger_card(session: Session, engine: Engine, opened: Opened) -> dict[str, Any]:
     rule, definition = opened.rule, opened.definition
     declared = engine.catalogue.trigger(definition.trigger.type)
-    url, sealed = hook_address(session, engine, rule) if declared and declared.sort == "hook" else (None, None)
+    url, sealed = (
+        hook_address(session, engine, rule) if declared and declared.sort == "hook" else (None, None)
+    )
     return {
         "title": declared.title if declared else definition.trigger.type,
         "integration": _icon(engine, definition.trigger.type),
@@ -233,5 +235,7 @@ def filter_rows(conditions: Sequence[Mapping[str, Any]], errors: Mapping[str, st
         value = row.get("value")
         shown = ", ".join(map(values.text, value)) if isinstance(value, list) else values.text(value)
         shown_error = next(iter(said), None)
-        rows.append({"field": row.get("field", ""), "op": row.get("op"), "value": shown, "error": shown_error})
+        rows.append(
+            {"field": row.get("field", ""), "op": row.get("op"), "value": shown, "error": shown_error}
+        )
     return rows

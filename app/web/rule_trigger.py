@@ -84,9 +84,13 @@ def listen(rule_id: str) -> Response:
 
 
 def _errors(part: TriggerPart, typed: fields.Typed) -> dict[str, str]:
-    examiner = rule_checks.Examiner(core.current().catalogue, rule_checks.load_links(db.session(), current_actor()))
+    examiner = rule_checks.Examiner(
+        core.current().catalogue, rule_checks.load_links(db.session(), current_actor())
+    )
     examiner.trigger(part)
-    return examiner.findings.under("trigger") | {f"params.{name}": text for name, text in typed.problems.items()}
+    return examiner.findings.under("trigger") | {
+        f"params.{name}": text for name, text in typed.problems.items()
+    }
 
 
 def _name_error(name: str) -> dict[str, str]:
@@ -108,7 +112,11 @@ def _page(
     engine, session = core.current(), db.session()
     declared = engine.catalogue.trigger(part.type)
     event = rule_samples.sample_event(session, engine, rule)
-    url, _ = rule_pages.hook_address(session, engine, rule) if declared and declared.sort == "hook" else (None, None)
+    url, _ = (
+        rule_pages.hook_address(session, engine, rule)
+        if declared and declared.sort == "hook"
+        else (None, None)
+    )
     return render_template(
         "rules/trigger.html",
         rule={"id": rule.id, "name": rule.name, "enabled": rule.enabled},
@@ -142,7 +150,9 @@ def _fields(
 ) -> list[dict[str, Any]]:
     if declared is None:
         return []
-    inside = {path.removeprefix("params."): text for path, text in errors.items() if path.startswith("params.")}
+    inside = {
+        path.removeprefix("params."): text for path, text in errors.items() if path.startswith("params.")
+    }
     shown = fields.show(declared.params, part.params, inside, typed=typed)
     if declared.need == "none":
         return shown
@@ -169,10 +179,14 @@ def account_field(declared: Any, chosen: str | None, error: str | None) -> dict[
 
 
 def _summary(declared: Trigger | None, errors: Mapping[str, str]) -> list[dict[str, str]]:
-    inside = {path.removeprefix("params."): text for path, text in errors.items() if path.startswith("params.")}
+    inside = {
+        path.removeprefix("params."): text for path, text in errors.items() if path.startswith("params.")
+    }
     own = {"name": "Rule's name", "connection": "Connection", "type": "Trigger"}
     shown = [
-        {"field_id": f"f-{name}", "label": label, "text": errors[name]} for name, label in own.items() if name in errors
+        {"field_id": f"f-{name}", "label": label, "text": errors[name]}
+        for name, label in own.items()
+        if name in errors
     ]
     return shown + (fields.summary(inside, fields.labels(declared.params)) if declared else [])
 
@@ -206,7 +220,12 @@ def _listening(rule: Rule) -> dict[str, Any]:
         "until": until,
         "refused": _refused(hook, events),
         "events": [
-            {"id": row.id, "at": row.received_at, "text": summary(row.data), "chosen": row.id == event.event_id}
+            {
+                "id": row.id,
+                "at": row.received_at,
+                "text": summary(row.data),
+                "chosen": row.id == event.event_id,
+            }
             for row in events
         ],
     }

@@ -41,7 +41,9 @@ def _row(listed: Listed, links: rule_checks.Links, counts: tuple[int, int]) -> d
     engine, rule = core.current(), listed.rule
     definition = documents.parse(rule.draft)
     wrong = rule_checks.examine(engine.catalogue, links, definition).wrong
-    said = [rule_words.problem_sentence(engine.catalogue, definition, path, text) for path, text in wrong.items()]
+    said = [
+        rule_words.problem_sentence(engine.catalogue, definition, path, text) for path, text in wrong.items()
+    ]
     error = listed.trigger.last_error if listed.trigger else None
     return {
         "id": rule.id,
@@ -113,7 +115,10 @@ def show(rule_id: str) -> str:
         steps=rule_pages.step_cards(session, actor, engine, opened),
         catalogue=rule_pages.action_choices(engine),
         after=request.args.get("after"),
-        runs=[_shown_run(run) | {"text": summary(data)} for run, data in rules.last_runs(session, rule, _RUNS_SHOWN)],
+        runs=[
+            _shown_run(run) | {"text": summary(data)}
+            for run, data in rules.last_runs(session, rule, _RUNS_SHOWN)
+        ],
         example=rule_samples.as_text(rule_samples.sample_event(session, engine, rule).data),
     )
 

@@ -32,7 +32,7 @@ def index() -> str:
     typed = {name: request.args.get(name, "").strip()[:_TEXT_CHARS] for name in _NAMES}
     cursor = request.args.get("cursor") or None
     page = activity.listing(session, actor, core.current(), _wanted(typed), cursor=cursor)
-    given = {name: text for name, text in typed.items() if text}
+    given: dict[str, Any] = {name: text for name, text in typed.items() if text}
     return live.page(
         "runs/index.html",
         "activity_rows",
@@ -41,7 +41,7 @@ def index() -> str:
         filtering=bool(given),
         states=[{"value": state, "label": state} for state in _STATES],
         rules=[{"id": rule_id, "name": name} for rule_id, name in activity.rule_names(session, actor)],
-        here=url_for("runs.index", **given, **({"cursor": cursor} if cursor else {})),
+        here=url_for("runs.index", **given),
         newest_url=url_for("runs.index", **given) if cursor else None,
         older_url=url_for("runs.index", **given, cursor=page.next_cursor) if page.next_cursor else None,
     )

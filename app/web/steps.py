@@ -36,7 +36,9 @@ def add_step(rule_id: str) -> Response:
     def add(definition: Definition) -> tuple[Definition, str]:
         if request.form.get("kind") == StepKind.FILTER:
             return rule_edits.add_filter(definition, after=after)
-        return rule_edits.add_action(engine.catalogue, definition, request.form.get("action", ""), after=after)
+        return rule_edits.add_action(
+            engine.catalogue, definition, request.form.get("action", ""), after=after
+        )
 
     try:
         key = _change(rule_id, add)
@@ -92,7 +94,9 @@ def save_step(rule_id: str, key: str) -> Answer:
     try:
         changed = rule_edits.change(definition, key, change)
     except InvalidError as error:
-        return _page(rule, definition, index, typed=typed, refused=_below(error.fields, index) or {"": str(error)}), 422
+        return _page(
+            rule, definition, index, typed=typed, refused=_below(error.fields, index) or {"": str(error)}
+        ), 422
     findings = _findings(changed, index)
     wrong = _below(findings.wrong, index) | {f"params.{name}": text for name, text in typed.problems.items()}
     if wrong:
@@ -125,7 +129,10 @@ def _read(step: Step) -> tuple[fields.Typed, dict[str, Any]]:
     """What was typed, and the members of the step that it changes."""
     name = {"name": " ".join(request.form.get("name", "").split()) or None}
     if isinstance(step, FilterStep):
-        return fields.Typed(), name | {"conditions": _conditions(), "match": request.form.get("match", Match.ALL)}
+        return fields.Typed(), name | {
+            "conditions": _conditions(),
+            "match": request.form.get("match", Match.ALL),
+        }
     action = core.current().catalogue.action(step.action)
     if action is None:
         return fields.Typed(), name
@@ -185,10 +192,16 @@ def _action_form(step: ActionStep, errors: Mapping[str, str], typed: fields.Type
     action = core.current().catalogue.action(step.action)
     if action is None:
         return {"fields": [], "gone": True}
-    inside = {path.removeprefix("params."): text for path, text in errors.items() if path.startswith("params.")}
+    inside = {
+        path.removeprefix("params."): text for path, text in errors.items() if path.startswith("params.")
+    }
     shown = fields.show(action.params, step.params, inside, templated=True, typed=typed)
     integration = action.key.partition(".")[0]
-    optional = [account_field(action, step.connection, errors.get("connection"))] if action.need == "optional" else []
+    optional = (
+        [account_field(action, step.connection, errors.get("connection"))]
+        if action.need == "optional"
+        else []
+    )
     return {
         "fields": [*optional, *shown],
         "needs_connection": action.need == "required",
@@ -211,7 +224,9 @@ def _summary(step: Step, errors: Mapping[str, str]) -> list[dict[str, str]]:
             found.append({"field_id": f"c{row}-{parts[2]}", "label": f"Condition {row}", "text": text})
         else:
             label = parts[0].capitalize() or "This step"
-            found.append({"field_id": "f-connection" if parts[0] == "connection" else "", "label": label, "text": text})
+            found.append(
+                {"field_id": "f-connection" if parts[0] == "connection" else "", "label": label, "text": text}
+            )
     return found
 
 

@@ -106,7 +106,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("key", sa.String(), nullable=False),
         sa.Column("type", sa.String(), nullable=False),
-        sa.Column("data", sa.Text(), nullable=False),
+        sa.Column("data", sa.Text(), nullable=True),
         sa.Column("payload_id", sa.String(), nullable=True),
         sa.Column("duplicates", sa.Integer(), nullable=False),
         sa.Column("depth", sa.Integer(), nullable=False),

@@ -19,7 +19,11 @@ def made(session: Session, world: World, engine: Engine, **changes: str) -> Conn
 
 
 def using(connection_id: str) -> dict[str, object]:
-    call = {"action": "http.request", "connection": connection_id, "params": {"url": "https://api.example.com/"}}
+    call = {
+        "action": "http.request",
+        "connection": connection_id,
+        "params": {"url": "https://api.example.com/"},
+    }
     return {"name": "Big orders", "trigger": {"type": "manual.started"}, "steps": [call]}
 
 
@@ -53,14 +57,18 @@ def test_a_secret_is_not_carried_to_another_host(session: Session, world: World,
     row = made(session, world, engine)
 
     with pytest.raises(InvalidError) as refused:
-        connections.build_settings(engine, "http", FORM | {"secret": "", "hosts": "api.example.com, evil.example"}, row)
+        connections.build_settings(
+            engine, "http", FORM | {"secret": "", "hosts": "api.example.com, evil.example"}, row
+        )
 
     assert list(refused.value.fields) == ["secret"]
 
 
 def test_what_is_missing_or_unknown_is_named(engine: Engine) -> None:
     with pytest.raises(InvalidError) as refused:
-        connections.build_settings(engine, "http", {"secret": "", "hosts": "a.example", "colour": "red"}, None)
+        connections.build_settings(
+            engine, "http", {"secret": "", "hosts": "a.example", "colour": "red"}, None
+        )
 
     assert set(refused.value.fields) == {"secret", "colour"}
 
@@ -77,7 +85,9 @@ def test_only_what_takes_accounts_is_offered(engine: Engine) -> None:
     assert not {"schedule", "manual"} & offered
 
 
-def test_a_connection_in_a_draft_or_in_what_runs_is_not_deleted(session: Session, world: World, engine: Engine) -> None:
+def test_a_connection_in_a_draft_or_in_what_runs_is_not_deleted(
+    session: Session, world: World, engine: Engine
+) -> None:
     actor, row, other = world.actor("member"), made(session, world, engine), made(session, world, engine)
     rule = rules.create(session, actor, engine, using(row.id) | {"enabled": True}, publish=True)
     draft = {name: using(other.id)[name] for name in ("trigger", "steps")}
@@ -111,7 +121,9 @@ def test_a_viewer_makes_none(session: Session, world: World, engine: Engine) -> 
         connections.create(session, world.actor("viewer"), engine, "http", name="Shop", settings=settings)
 
 
-def test_a_mended_connection_lets_go_of_what_was_held_for_it(session: Session, world: World, engine: Engine) -> None:
+def test_a_mended_connection_lets_go_of_what_was_held_for_it(
+    session: Session, world: World, engine: Engine
+) -> None:
     row = made(session, world, engine)
     row.healthy = False
     session.commit()

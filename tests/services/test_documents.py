@@ -15,7 +15,9 @@ def steps(*given: Any) -> dict[str, Any]:
 
 
 def test_steps_without_a_key_get_one_of_their_own() -> None:
-    parsed = documents.parse_document(steps({"action": "smtp.send"}, {"action": "smtp.send"}, {"kind": "filter"}))
+    parsed = documents.parse_document(
+        steps({"action": "smtp.send"}, {"action": "smtp.send"}, {"kind": "filter"})
+    )
 
     assert [step.key for step in parsed.definition.steps] == ["smtp_send", "smtp_send_2", "filter"]
 
@@ -24,8 +26,19 @@ def test_what_comes_out_is_what_goes_in() -> None:
     given = {
         "trigger": {"type": "webhook.received", "params": {"a": 1}, "connection": None},
         "steps": [
-            {"key": "mail", "kind": "action", "action": "smtp.send", "connection": "con_1", "params": {"to": "x"}},
-            {"key": "big", "kind": "filter", "conditions": [{"field": "event.a", "op": "gt"}], "match": "any"},
+            {
+                "key": "mail",
+                "kind": "action",
+                "action": "smtp.send",
+                "connection": "con_1",
+                "params": {"to": "x"},
+            },
+            {
+                "key": "big",
+                "kind": "filter",
+                "conditions": [{"field": "event.a", "op": "gt"}],
+                "match": "any",
+            },
         ],
     }
 

@@ -1,5 +1,3 @@
-from datetime import UTC, datetime
-
 import pytest
 
 from app import ids
@@ -37,7 +35,3 @@ def test_an_empty_list_is_a_page():
 def test_a_cursor_that_is_not_ours_is_refused(cursor):
     with pytest.raises(CursorError):
         paging.slice_of(ROWS, cursor, 2, row_id=same)
-
-
-def test_an_instant_without_a_zone_is_utc():
-    assert paging.storable(datetime(2026, 11, 21)) == datetime(2026, 11, 21, tzinfo=UTC)

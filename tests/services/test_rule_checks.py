@@ -9,7 +9,11 @@ from app.services import documents, rule_checks
 from app.services.rule_checks import Findings, Links
 
 LINKS = Links(
-    connections={"con_mail": ("smtp", "Shop mail"), "con_hook": ("webhook", "Secret"), "con_http": ("http", "Key")},
+    connections={
+        "con_mail": ("smtp", "Shop mail"),
+        "con_hook": ("webhook", "Secret"),
+        "con_http": ("http", "Key"),
+    },
     queues=frozenset({"default", "slow"}),
 )
 MAIL = {"action": "smtp.send", "connection": "con_mail"}
@@ -37,7 +41,10 @@ def condition(**row: Any) -> dict[str, Any]:
         call(url="https://shop.example/{{ event.order }}"),
         call(deadline_s="{{ event.wait }}"),
         call(method="{{ event.method }}"),
-        call(headers={"X-Order": "{{ event.order }}"}, json={"deep": [{"order": "{{ rule.name }} {{ run.id }}"}]}),
+        call(
+            headers={"X-Order": "{{ event.order }}"},
+            json={"deep": [{"order": "{{ rule.name }} {{ run.id }}"}]},
+        ),
         call(json="{% for line in event.lines %}{{ line.sku }}{% endfor %}"),
         CALL | {"connection": "con_http", "queue": "slow", "name": "Tell the shop"},
         {**MAIL, "params": MAIL_PARAMS},
@@ -63,7 +70,11 @@ def test_a_complete_step_has_no_fault(engine: Engine, step: dict[str, Any]) -> N
         (call(deadline_s="soon"), "steps.0.params.deadline_s", "number"),
         (call(deadline_s=100_000), "steps.0.params.deadline_s", "120"),
         (call(method="SHOUT"), "steps.0.params.method", "GET"),
-        (call(headers={"X-Ok": "{{ event.a }}", "X-Bad": {"a": "{{ event"}}), "steps.0.params.headers.X-Bad.a", "}}"),
+        (
+            call(headers={"X-Ok": "{{ event.a }}", "X-Bad": {"a": "{{ event"}}),
+            "steps.0.params.headers.X-Bad.a",
+            "}}",
+        ),
         (call(url="{{ event.order"), "steps.0.params.url", "}}"),
         (call(url="{{ event.order | shout }}"), "steps.0.params.url", "shout"),
         (call(url="{{ config }}"), "steps.0.params.url", "config is nothing that is known at this step"),
@@ -74,10 +85,16 @@ def test_a_complete_step_has_no_fault(engine: Engine, step: dict[str, Any]) -> N
         (condition(field="event.total", op="resembles", value=1), "steps.0.conditions.0.op", "'eq'"),
         (condition(field="event..total", op="eq", value=1), "steps.0.conditions.0.field", "cannot be read"),
         (condition(field="event.total", op="eq", value="{{ nope"), "steps.0.conditions.0.value", "}}"),
-        (condition(field="event.total", op="eq", value="{{ other.x }}"), "steps.0.conditions.0.value", "other.x"),
+        (
+            condition(field="event.total", op="eq", value="{{ other.x }}"),
+            "steps.0.conditions.0.value",
+            "other.x",
+        ),
     ],
 )
-def test_what_is_wrong_is_named_at_its_place(engine: Engine, step: dict[str, Any], path: str, says: str) -> None:
+def test_what_is_wrong_is_named_at_its_place(
+    engine: Engine, step: dict[str, Any], path: str, says: str
+) -> None:
     wrong = found(engine, step).wrong
 
     assert list(wrong) == [path]
@@ -98,7 +115,9 @@ def test_what_is_wrong_is_named_at_its_place(engine: Engine, step: dict[str, Any
         (condition(field="event.total", op="gt"), "steps.0.conditions.0.value"),
     ],
 )
-def test_what_is_missing_can_be_saved_but_not_turned_on(engine: Engine, step: dict[str, Any], path: str) -> None:
+def test_what_is_missing_can_be_saved_but_not_turned_on(
+    engine: Engine, step: dict[str, Any], path: str
+) -> None:
     findings = found(engine, step)
 
     assert findings.wrong == {}
@@ -106,7 +125,11 @@ def test_what_is_missing_can_be_saved_but_not_turned_on(engine: Engine, step: di
 
 
 def test_a_step_sees_the_actions_before_it(engine: Engine) -> None:
-    later = {"key": "again", "action": "http.request", "params": {"url": "https://x.example/{{ steps.call.status }}"}}
+    later = {
+        "key": "again",
+        "action": "http.request",
+        "params": {"url": "https://x.example/{{ steps.call.status }}"},
+    }
 
     assert found(engine, CALL, later).all == {}
     assert list(found(engine, later, CALL).wrong) == ["steps.0.params.url"]
@@ -121,7 +144,10 @@ def test_a_rule_without_steps_is_incomplete(engine: Engine) -> None:
     [
         ({"type": "gone.happened"}, "trigger.type"),
         ({"type": "schedule.cron", "params": {"expression": "99 * * * *"}}, "trigger.params.expression"),
-        ({"type": "schedule.cron", "params": {"expression": "0 9 * * *", "zone": "Mars"}}, "trigger.params.zone"),
+        (
+            {"type": "schedule.cron", "params": {"expression": "0 9 * * *", "zone": "Mars"}},
+            "trigger.params.zone",
+        ),
         ({"type": "schedule.cron", "params": {}}, "trigger.params.expression"),
         ({"type": "webhook.received", "connection": "con_mail"}, "trigger.connection"),
         ({"type": "manual.started", "connection": "con_hook"}, "trigger.connection"),

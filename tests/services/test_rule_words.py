@@ -7,11 +7,17 @@ import pytest
 from app.engine.core import Engine
 from app.services import documents, rule_words
 
-CALL = {"key": "call", "action": "http.request", "params": {"method": "POST", "url": "https://shop.example/?token=hush"}}
+CALL = {
+    "key": "call",
+    "action": "http.request",
+    "params": {"method": "POST", "url": "https://shop.example/?token=hush"},
+}
 FILTER = {"kind": "filter", "key": "big", "conditions": [{"field": "event.total", "op": "gt", "value": 100}]}
 
 
-def definition(*steps: dict[str, Any], type_: str = "webhook.received", **params: Any) -> documents.Definition:
+def definition(
+    *steps: dict[str, Any], type_: str = "webhook.received", **params: Any
+) -> documents.Definition:
     return documents.parse({"trigger": {"type": type_, "params": params}, "steps": list(steps)})
 
 
@@ -30,7 +36,11 @@ def test_a_step_tells_what_was_chosen_and_no_secret(engine: Engine) -> None:
 
 
 def test_a_filter_tells_its_conditions(engine: Engine) -> None:
-    more = {**FILTER, "match": "any", "conditions": [*FILTER["conditions"], {"field": "event.paid", "op": "is_true"}]}
+    more = {
+        **FILTER,
+        "match": "any",
+        "conditions": [*FILTER["conditions"], {"field": "event.paid", "op": "is_true"}],
+    }
 
     told = rule_words.filter_sentence(definition(more).steps[0])
 

@@ -18,7 +18,11 @@ CALL = {"key": "call", "kind": "action", "action": "http.request", "params": {"u
 
 
 def document(*steps: dict[str, Any], **more: Any) -> dict[str, Any]:
-    return {"name": "Big orders", "trigger": {"type": "webhook.received"}, "steps": list(steps or [CALL])} | more
+    return {
+        "name": "Big orders",
+        "trigger": {"type": "webhook.received"},
+        "steps": list(steps or [CALL]),
+    } | more
 
 
 def made(session: Session, world: World, engine: Engine, **more: Any) -> Rule:
@@ -94,7 +98,9 @@ def test_turning_off_ends_the_schedule(session: Session, world: World, engine: E
     assert trigger_of(session, rule).version_id is None
 
 
-def test_a_change_of_a_step_leaves_the_next_slot_where_it_is(session: Session, world: World, engine: Engine) -> None:
+def test_a_change_of_a_step_leaves_the_next_slot_where_it_is(
+    session: Session, world: World, engine: Engine
+) -> None:
     schedule = {"type": "schedule.every", "params": {"every": 5, "unit": "minutes"}}
     with time_machine.travel(datetime(2026, 11, 21, 9, 1, tzinfo=UTC), tick=False):
         rule = made(session, world, engine, trigger=schedule, enabled=True)
@@ -115,7 +121,9 @@ def test_a_schedule_that_is_over_is_not_turned_on(session: Session, world: World
     assert list(refused.value.fields) == ["trigger.params.at"]
 
 
-def test_an_incomplete_rule_is_kept_off_but_not_turned_on(session: Session, world: World, engine: Engine) -> None:
+def test_an_incomplete_rule_is_kept_off_but_not_turned_on(
+    session: Session, world: World, engine: Engine
+) -> None:
     incomplete = {"action": "smtp.send"}
 
     rule = rules.create(session, world.actor("member"), engine, document(incomplete))
@@ -127,12 +135,16 @@ def test_an_incomplete_rule_is_kept_off_but_not_turned_on(session: Session, worl
 
 def test_an_import_of_unknown_steps_is_refused(session: Session, world: World, engine: Engine) -> None:
     with pytest.raises(InvalidError) as refused:
-        rules.create(session, world.actor("member"), engine, document({"action": "shell.run", "params": {"cmd": "rm"}}))
+        rules.create(
+            session, world.actor("member"), engine, document({"action": "shell.run", "params": {"cmd": "rm"}})
+        )
 
     assert list(refused.value.fields) == ["steps.0.action"]
 
 
-def test_another_workspaces_connection_and_queue_are_refused(session: Session, world: World, engine: Engine) -> None:
+def test_another_workspaces_connection_and_queue_are_refused(
+    session: Session, world: World, engine: Engine
+) -> None:
     foreign = factories.ConnectionFactory(workspace_id=world.other_workspace.id, integration="http")
     factories.QueueFactory(workspace_id=world.other_workspace.id, name="theirs")
     step = CALL | {"connection": foreign.id, "queue": "theirs"}
@@ -192,7 +204,11 @@ def test_the_sample_is_the_chosen_event_or_the_last_or_an_example(
     rule = made(session, world, engine)
     session.commit()
     example = rules.sample_event(session, engine, rule)
-    same = {"workspace_id": world.workspace.id, "source": trigger_of(session, rule).id, "type": "webhook.received"}
+    same = {
+        "workspace_id": world.workspace.id,
+        "source": trigger_of(session, rule).id,
+        "type": "webhook.received",
+    }
     first = factories.EventFactory(data={"total": 1}, **same)
     factories.EventFactory(data={"total": 2}, **same)
     last = rules.sample_event(session, engine, rule)
@@ -207,7 +223,9 @@ def test_the_sample_is_the_chosen_event_or_the_last_or_an_example(
 def test_another_rules_event_cannot_be_chosen(session: Session, world: World, engine: Engine) -> None:
     rule = made(session, world, engine)
     session.commit()
-    foreign = factories.EventFactory(workspace_id=world.workspace.id, source="trg_other", type="webhook.received")
+    foreign = factories.EventFactory(
+        workspace_id=world.workspace.id, source="trg_other", type="webhook.received"
+    )
 
     with pytest.raises(NotFoundError):
         rule_samples.choose_event(session, world.actor("member"), rule.id, foreign.id)
@@ -237,8 +255,13 @@ def test_values_are_listed_by_their_paths() -> None:
     }  # fmt: skip
 
 
-def test_a_list_written_with_commas_is_stored_as_a_list(session: Session, world: World, engine: Engine) -> None:
-    step = {"action": "smtp.send", "params": {"to": "ada@example.com, {{ event.email }}", "subject": "x", "text": "y"}}
+def test_a_list_written_with_commas_is_stored_as_a_list(
+    session: Session, world: World, engine: Engine
+) -> None:
+    step = {
+        "action": "smtp.send",
+        "params": {"to": "ada@example.com, {{ event.email }}", "subject": "x", "text": "y"},
+    }
 
     rule = rules.create(session, world.actor("member"), engine, document(step))
 

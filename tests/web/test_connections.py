@@ -59,7 +59,9 @@ def test_an_account_that_works_is_kept_and_its_secret_never_shown(
     assert row.checked_at is not None
 
 
-def test_an_account_that_is_refused_is_not_kept(as_member: FlaskClient, session: Session, mail_port: int) -> None:
+def test_an_account_that_is_refused_is_not_kept(
+    as_member: FlaskClient, session: Session, mail_port: int
+) -> None:
     answer = as_member.post("/connections", data=account(mail_port, p_password="wrong"))
 
     assert answer.status_code == 422
@@ -105,7 +107,9 @@ def test_an_empty_secret_keeps_the_old_one(
     as_member.post("/connections", data=account(mail_port))
     row = now_in(session).query(Connection).one()
 
-    answer = as_member.post(f"/connections/{row.id}", data=account(mail_port, p_password="", name="Other mail"))
+    answer = as_member.post(
+        f"/connections/{row.id}", data=account(mail_port, p_password="", name="Other mail")
+    )
 
     row = now_in(session).query(Connection).one()
     assert answer.status_code == 302
@@ -113,18 +117,24 @@ def test_an_empty_secret_keeps_the_old_one(
     assert connections.opened(engine, row).password.get_secret_value() == PASSWORD
 
 
-def test_another_server_needs_the_secret_again(as_member: FlaskClient, session: Session, mail_port: int) -> None:
+def test_another_server_needs_the_secret_again(
+    as_member: FlaskClient, session: Session, mail_port: int
+) -> None:
     as_member.post("/connections", data=account(mail_port))
     row = now_in(session).query(Connection).one()
 
-    answer = as_member.post(f"/connections/{row.id}", data=account(mail_port, p_password="", p_host="127.0.0.2"))
+    answer = as_member.post(
+        f"/connections/{row.id}", data=account(mail_port, p_password="", p_host="127.0.0.2")
+    )
 
     assert answer.status_code == 422
     assert "enter this again" in answer.text.lower()
     assert now_in(session).query(Connection).one().settings["host"] == "127.0.0.1"
 
 
-def test_a_check_finds_out_whether_it_still_works(as_member: FlaskClient, session: Session, mail_port: int) -> None:
+def test_a_check_finds_out_whether_it_still_works(
+    as_member: FlaskClient, session: Session, mail_port: int
+) -> None:
     as_member.post("/connections", data=account(mail_port))
     row = now_in(session).query(Connection).one()
     row.healthy, row.health_cause = False, "refused yesterday"
@@ -164,7 +174,9 @@ def test_a_connection_in_use_is_not_deleted_and_the_rules_are_named(
     row_id = factories.ConnectionFactory(workspace_id=world.workspace.id, created_by=world.member.id).id
     rule_id = started(as_member, name="Uses <b>it</b>")
     path = added(as_member, rule_id, action="smtp.send")
-    as_member.post(path, data={"connection": row_id, "p_to": "ada@example.com", "p_subject": "x", "p_text": "y"})
+    as_member.post(
+        path, data={"connection": row_id, "p_to": "ada@example.com", "p_subject": "x", "p_text": "y"}
+    )
 
     refused = as_member.post(f"/connections/{row_id}/delete", follow_redirects=True)
     kept = now_in(session).get(Connection, row_id)
@@ -196,7 +208,12 @@ def test_a_viewer_sees_connections_and_changes_none(
 
     seen = as_viewer.get("/connections")
     page = as_viewer.get(f"/connections/{row.id}")
-    urls = ["/connections", f"/connections/{row.id}", f"/connections/{row.id}/check", f"/connections/{row.id}/delete"]
+    urls = [
+        "/connections",
+        f"/connections/{row.id}",
+        f"/connections/{row.id}/check",
+        f"/connections/{row.id}/delete",
+    ]
     answers = {as_viewer.post(url).status_code for url in urls}
 
     assert "Shop mail" in seen.text
@@ -208,12 +225,16 @@ def test_a_strangers_connection_is_not_there(as_stranger: FlaskClient, world: Wo
     row = factories.ConnectionFactory(workspace_id=world.workspace.id)
 
     answers = {as_stranger.get(f"/connections/{row.id}").status_code}
-    answers |= {as_stranger.post(f"/connections/{row.id}{verb}").status_code for verb in ("", "/check", "/delete")}
+    answers |= {
+        as_stranger.post(f"/connections/{row.id}{verb}").status_code for verb in ("", "/check", "/delete")
+    }
 
     assert answers == {404}
 
 
-def test_a_connection_whose_integration_is_gone_still_has_its_page(as_member: FlaskClient, world: World) -> None:
+def test_a_connection_whose_integration_is_gone_still_has_its_page(
+    as_member: FlaskClient, world: World
+) -> None:
     row = factories.ConnectionFactory(workspace_id=world.workspace.id, integration="gone")
 
     page, listed = as_member.get(f"/connections/{row.id}"), as_member.get("/connections")

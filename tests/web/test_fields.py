@@ -105,7 +105,9 @@ def test_empty_fields_are_left_to_their_defaults() -> None:
     assert typed.values == {"loud": False, "headers": {}}
 
 
-@pytest.mark.parametrize("text", ["{", "{'a': 1}", "1e999", "NaN", '{"a": {{ event.b }}}', "[" * 100 + "]" * 100])
+@pytest.mark.parametrize(
+    "text", ["{", "{'a': 1}", "1e999", "NaN", '{"a": {{ event.b }}}', "[" * 100 + "]" * 100]
+)
 def test_what_is_no_json_is_said_at_the_field(text: str) -> None:
     typed = read(body=text)
 

@@ -87,7 +87,9 @@ def test_a_draft_can_be_discarded(as_member: FlaskClient, session: Session) -> N
     assert len(now_in(session).get(Rule, rule_id).draft["steps"]) == 1
 
 
-def test_a_rule_that_lacks_something_is_not_turned_on_and_says_what(as_member: FlaskClient, session: Session) -> None:
+def test_a_rule_that_lacks_something_is_not_turned_on_and_says_what(
+    as_member: FlaskClient, session: Session
+) -> None:
     rule_id = started(as_member)
     added(as_member, rule_id, action="smtp.send")
 
@@ -101,7 +103,9 @@ def test_errors_stand_beside_the_field_and_nothing_is_saved(as_member: FlaskClie
     rule_id = started(as_member)
     path = added(as_member, rule_id, action="http.request")
 
-    answer = as_member.post(path, data={"p_method": "POST", "p_url": "https://x.example/{{ event.total", "p_json": "{"})
+    answer = as_member.post(
+        path, data={"p_method": "POST", "p_url": "https://x.example/{{ event.total", "p_json": "{"}
+    )
 
     assert answer.status_code == 422
     assert 'id="f-p_url-error"' in answer.text
@@ -136,7 +140,10 @@ def test_the_picker_shows_the_values_of_the_last_event(
     path = added(as_member, rule_id, action="http.request")
     trigger = now_in(session).query(Trigger).one()
     factories.EventFactory(
-        workspace_id=world.workspace.id, source=trigger.id, type="webhook.received", data={"lines": [{"sku": "A-1"}]}
+        workspace_id=world.workspace.id,
+        source=trigger.id,
+        type="webhook.received",
+        data={"lines": [{"sku": "A-1"}]},
     )
 
     page = as_member.get(path).text
@@ -164,7 +171,10 @@ def test_a_step_goes_where_it_was_asked_for(as_member: FlaskClient, session: Ses
 
     as_member.post(f"/rules/{rule_id}/steps", data={"after": "trigger", "kind": "filter"})
 
-    assert [step["kind"] for step in now_in(session).get(Rule, rule_id).draft["steps"]] == ["filter", "action"]
+    assert [step["kind"] for step in now_in(session).get(Rule, rule_id).draft["steps"]] == [
+        "filter",
+        "action",
+    ]
 
 
 def test_a_dry_run_shows_what_would_be_sent(as_member: FlaskClient) -> None:
@@ -221,7 +231,13 @@ def test_a_wrong_schedule_says_so_at_its_field(as_member: FlaskClient) -> None:
 
     answer = as_member.post(
         f"/rules/{rule_id}/trigger",
-        data={"name": "x", "type": "schedule.cron", "p_expression": "99 9 * * *", "p_zone": "UTC", "p_missed": "once"},
+        data={
+            "name": "x",
+            "type": "schedule.cron",
+            "p_expression": "99 9 * * *",
+            "p_zone": "UTC",
+            "p_missed": "once",
+        },
     )
 
     assert answer.status_code == 422
@@ -257,7 +273,9 @@ def test_waiting_for_a_call_makes_the_hook_listen(as_member: FlaskClient, sessio
     assert "<html" not in panel
 
 
-def test_a_copy_is_off_and_has_its_own_address(as_member: FlaskClient, session: Session, engine: Engine) -> None:
+def test_a_copy_is_off_and_has_its_own_address(
+    as_member: FlaskClient, session: Session, engine: Engine
+) -> None:
     rule_id = started(as_member)
     with_call(as_member, rule_id)
     as_member.post(f"/rules/{rule_id}/enable")
@@ -287,8 +305,12 @@ def test_a_viewer_sees_a_rule_and_changes_nothing(
     path = with_call(as_member, rule_id)
 
     seen = as_viewer.get(f"/rules/{rule_id}")
-    verbs = [f"/rules/{rule_id}/{verb}" for verb in ("enable", "disable", "publish", "delete", "run", "duplicate")]
-    answers = {as_viewer.post(url).status_code for url in [*verbs, path, path + "/delete", path + "/test", "/rules"]}
+    verbs = [
+        f"/rules/{rule_id}/{verb}" for verb in ("enable", "disable", "publish", "delete", "run", "duplicate")
+    ]
+    answers = {
+        as_viewer.post(url).status_code for url in [*verbs, path, path + "/delete", path + "/test", "/rules"]
+    }
 
     assert seen.status_code == 200
     assert "Turn on" not in seen.text
@@ -299,8 +321,12 @@ def test_another_workspaces_rule_is_not_there(as_member: FlaskClient, as_strange
     rule_id = started(as_member)
     path = with_call(as_member, rule_id)
 
-    answers = {as_stranger.get(url).status_code for url in (f"/rules/{rule_id}", f"/rules/{rule_id}/trigger", path)}
-    answers |= {as_stranger.post(url).status_code for url in (f"/rules/{rule_id}/enable", path, path + "/test")}
+    answers = {
+        as_stranger.get(url).status_code for url in (f"/rules/{rule_id}", f"/rules/{rule_id}/trigger", path)
+    }
+    answers |= {
+        as_stranger.post(url).status_code for url in (f"/rules/{rule_id}/enable", path, path + "/test")
+    }
 
     assert answers == {404}
 
@@ -319,7 +345,9 @@ def test_a_step_cannot_use_another_workspaces_connection(
     assert now_in(session).get(Rule, rule_id).draft["steps"][0]["connection"] is None
 
 
-@pytest.mark.parametrize("name", ["<script>alert(1)</script>", "javascript:alert(1)", '"><img src=x onerror=alert(1)>'])
+@pytest.mark.parametrize(
+    "name", ["<script>alert(1)</script>", "javascript:alert(1)", '"><img src=x onerror=alert(1)>']
+)
 def test_markup_in_a_name_is_text(as_member: FlaskClient, name: str) -> None:
     rule_id = started(as_member, name=name)
     path = added(as_member, rule_id, kind="filter")
@@ -327,7 +355,9 @@ def test_markup_in_a_name_is_text(as_member: FlaskClient, name: str) -> None:
 
     pages = [as_member.get(url).text for url in (f"/rules/{rule_id}", path, path + "/test", "/rules")]
 
-    assert not any("<script>alert" in page or "<img src=x" in page or 'href="javascript' in page for page in pages)
+    assert not any(
+        "<script>alert" in page or "<img src=x" in page or 'href="javascript' in page for page in pages
+    )
 
 
 def test_a_draft_whose_integration_is_gone_still_has_its_pages(
@@ -337,12 +367,16 @@ def test_a_draft_whose_integration_is_gone_still_has_its_pages(
         workspace_id=world.workspace.id,
         draft={
             "trigger": {"type": "gone.happened", "params": {"a": 1}, "connection": None},
-            "steps": [{"key": "lost", "kind": "action", "action": "gone.do_it", "params": {}, "connection": "con_x"}],
+            "steps": [
+                {"key": "lost", "kind": "action", "action": "gone.do_it", "params": {}, "connection": "con_x"}
+            ],
         },
     )
 
     shown = as_member.get(f"/rules/{rule.id}")
-    others = [as_member.get(f"/rules/{rule.id}/{path}") for path in ("trigger", "steps/lost", "steps/lost/test")]
+    others = [
+        as_member.get(f"/rules/{rule.id}/{path}") for path in ("trigger", "steps/lost", "steps/lost/test")
+    ]
     listed = as_member.get("/rules")
     tried = as_member.post(f"/rules/{rule.id}/steps/lost/test", data={"mode": "dry"})
     turned_on = as_member.post(f"/rules/{rule.id}/enable", follow_redirects=True)

@@ -9,6 +9,7 @@ from app.extensions import db
 from app.models import Run, State, Task
 from app.services import activity
 from app.services.paging import LIMIT
+from tests import factories
 
 SQL = "' OR 1=1; DROP TABLE runs; --"
 FRAGMENT = {"HX-Request": "true"}
@@ -210,7 +211,8 @@ def test_markup_in_an_event_is_text(as_viewer, happened):
 def test_data_that_is_no_utf8_is_shown_all_the_same(as_viewer, happened):
     run = happened.run(State.SUCCEEDED, {"bad": "\ud800", "nul": "\x00", "list": ["\udfff"]})
 
-    for address in (f"/runs/{run.id}", f"/events/{run.event_id}", "/activity", "/", f"/events/{run.event_id}/data.json"):
+    event = f"/events/{run.event_id}"
+    for address in (f"/runs/{run.id}", event, f"{event}/data.json", "/activity", "/"):
         assert as_viewer.get(address).status_code == 200
 
 
@@ -254,7 +256,7 @@ def test_an_uncertain_step_asks_with_three_answers(as_member, happened):
 def test_a_viewer_is_offered_nothing_that_changes(as_viewer, happened):
     for state in (State.FAILED, State.UNCERTAIN, State.WAITING):
         page = as_viewer.get(f"/runs/{happened.run(state).id}")
-        assert f'action="/{"runs"}' not in page.text
+        assert 'action="/runs' not in page.text
         assert 'action="/tasks' not in page.text
 
 
@@ -328,9 +330,7 @@ def test_the_newest_version_is_offered_once_there_is_one(as_member, happened):
     run = happened.run(State.SUCCEEDED)
     assert "newest version" not in as_member.get(f"/runs/{run.id}").text
     armed = happened.rule()
-    from tests.factories import RuleVersionFactory  # noqa: PLC0415
-
-    newer = RuleVersionFactory(
+    newer = factories.RuleVersionFactory(
         workspace_id=armed.workspace_id, rule_id=armed.rule_id, number=2, definition=happened.rule_row().draft
     )
     assert "newest version" in as_member.get(f"/runs/{run.id}").text
