@@ -1,6 +1,6 @@
 """Schedule triggers: when the next slot is, and firing the due ones exactly once each."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -22,6 +22,7 @@ _ON_TIME = timedelta(seconds=60)
 # Slots made up for under the policy "all", at most, in one tick.
 _CATCH_UP = 100
 _DUE_AT_ONCE = 200
+_SLOTS_APART = timedelta(milliseconds=1)
 # What computing a slot raises for params that do not fit: an unknown zone is a KeyError.
 _BROKEN = (ValueError, LookupError, TypeError, ArithmeticError)
 _STOPPED = "its schedule cannot be read any more; open the rule, set the times again and turn it on"
@@ -77,25 +78,43 @@ def _fire(engine: Engine, row: Any) -> int:
     except _BROKEN as error:
         # Params that an older version accepted: the trigger stops and says why, the others go on.
         log.warning("schedule_broken", trigger=row.id, error=type(error).__name__)
-        return engine.writer.submit(lambda connection: _move(connection, row, None, last_error=_STOPPED))
+        engine.writer.submit(lambda connection: _move(connection, row, None, last_error=_STOPPED))
+        return 0
     return engine.writer.submit(lambda connection: _store(connection, row, slots, occurrences, following))
 
 
 def _missed(catalogue: Catalogue, row: Any, now: datetime) -> tuple[list[datetime], datetime | None]:
-    """(the slots to fire, the next one in the future) by the rule's policy for missed slots."""
+    """(the slots to fire, the next one) by the rule's policy for missed slots."""
     if catalogue.trigger(row.type) is None:
         raise LookupError(row.type)
-    slots, following = [row.next_due_at], next_slot(catalogue, row.type, row.params, row.next_due_at)
-    while following is not None and following <= now:
-        slots = [*slots[-_CATCH_UP + 1 :], following]
-        following = next_slot(catalogue, row.type, row.params, following)
-        if len(slots) == _CATCH_UP:
-            following = next_slot(catalogue, row.type, row.params, now)
+
+    def after(instant: datetime) -> datetime | None:
+        return next_slot(catalogue, row.type, row.params, instant)
+
     policy = row.params.get("missed", "once")
     if policy == "all":
+        slots, following = [row.next_due_at], after(row.next_due_at)
+        while following is not None and following <= now and len(slots) < _CATCH_UP:
+            slots, following = [*slots, following], after(following)
+        # The rest of a long line is due at once, and so in the next look.
         return slots, following
-    late = now - slots[-1] > _ON_TIME
-    return ([] if policy == "skip" and late else slots[-1:]), following
+    newest = _newest(after, row.next_due_at, now)
+    late = now - newest > _ON_TIME
+    return ([] if policy == "skip" and late else [newest]), after(newest)
+
+
+def _newest(after: Callable[[datetime], datetime | None], slot: datetime, now: datetime) -> datetime:
+    """The last slot up to now, from a known one; by halves, for a week holds 600,000 seconds."""
+    until = now
+    while until > slot:
+        found = after(slot + (until - slot) / 2)
+        if found is not None and found <= now:
+            slot = found
+        elif until - slot < _SLOTS_APART:
+            return slot
+        else:
+            until = slot + (until - slot) / 2
+    return slot
 
 
 def _store(

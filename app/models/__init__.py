@@ -5,7 +5,9 @@ from app.models.audit import AuditEntry
 from app.models.base import Base
 from app.models.connection import Connection
 from app.models.event import Event
+from app.models.file import File, FileChunk
 from app.models.heartbeat import Heartbeat
+from app.models.kept import Kept
 from app.models.payload import Payload
 from app.models.queue import Queue
 from app.models.rule import Rule, RuleVersion
@@ -13,11 +15,12 @@ from app.models.run import Run
 from app.models.states import Role, State, StepKind, TriggerKind
 from app.models.task import Attempt, Task
 from app.models.trigger import Hook, Trigger
+from app.models.usage import Usage
 from app.models.user import User
 from app.models.workspace import Invitation, Membership, Workspace
 
 __all__ = [
-    "ApiKey", "Attempt", "AuditEntry", "Base", "Connection", "Event", "Heartbeat", "Hook", "Invitation",
-    "Membership", "Payload", "Queue", "Role", "Rule", "RuleVersion", "Run", "State", "StepKind", "Task",
-    "Trigger", "TriggerKind", "User", "Workspace",
-]
+    "ApiKey", "Attempt", "AuditEntry", "Base", "Connection", "Event", "File", "FileChunk", "Heartbeat", "Hook",
+    "Invitation", "Kept", "Membership", "Payload", "Queue", "Role", "Rule", "RuleVersion", "Run", "State", "StepKind",
+    "Task", "Trigger", "TriggerKind", "Usage", "User", "Workspace",
+]  # fmt: skip

@@ -24,6 +24,8 @@ class Task(Base):
         _partial("ix_tasks_waiting", "due_at", where="state = 'waiting'"),
         _partial("ix_tasks_running", "lease_until", where="state = 'running'"),
         _partial("ix_tasks_worker", "worker_id", where="state = 'running'"),
+        # Tasks from the API are few among those of runs.
+        _partial("ix_tasks_alone", "workspace_id", "id", where="run_id IS NULL"),
         _partial("ix_tasks_uncertain", "workspace_id", where="state = 'uncertain'"),
     )
 

@@ -6,9 +6,8 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from app.sdk.addresses import AddressGuard
+from app.sdk.context import Context as Context
 from app.sdk.fields import Settings
-from app.sdk.http import HttpClient
 
 F = TypeVar("F", bound=Callable[..., Any])
 Need = Literal["required", "optional", "none"]
@@ -55,21 +54,6 @@ class Batch:
     occurrences: list[Occurrence]
     cursor: Any
     recent_keys: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """What the engine lends to an integration's function for one call."""
-
-    http: HttpClient
-    guard: AddressGuard
-    now: datetime
-    # The same on every attempt of the same task: sent on, it makes a repeat harmless where supported.
-    idempotency_key: str = ""
-    # The operator's override of the provider's address (PROVIDER_BASE_URLS), or None.
-    base_url: str | None = None
-    # How many runs led here, this one included: sent on, it lets a rule that calls itself be stopped.
-    depth: int = 0
 
 
 @dataclass(frozen=True, slots=True)

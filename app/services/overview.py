@@ -92,7 +92,8 @@ def _questions(session: Session, actor: Actor, engine: Engine) -> Iterator[Need]
         .outerjoin(Run, Run.id == Task.run_id)
         .outerjoin(Rule, Rule.id == Run.rule_id)
         .where(Task.state == State.UNCERTAIN)
-        .order_by(Task.id.desc())
+        # Not by the bare id: SQLite would walk the index of all tasks rather than that of the few uncertain.
+        .order_by(sa.func.coalesce(Task.id, "").desc())
         .limit(_SHOWN)
     )
     for task, rule in session.execute(query):
@@ -156,8 +157,9 @@ def _failed_tasks(session: Session, actor: Actor) -> Iterator[Need]:
 
 
 def _broken(session: Session, actor: Actor) -> Iterator[Need]:
-    held = connections.held(session, actor)
-    for row in session.scalars(scoped(Connection, actor).where(Connection.healthy.is_(False)).limit(_SHOWN)):
+    rows = session.scalars(scoped(Connection, actor).where(Connection.healthy.is_(False)).limit(_SHOWN)).all()
+    held = connections.held(session, actor) if rows else {}
+    for row in rows:
         yield Need("broken", row.id, row.name, row.health_cause or "", row.checked_at, held.get(row.id, 0))
 
 

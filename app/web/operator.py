@@ -69,11 +69,6 @@ def _mount(state: BlueprintSetupState) -> None:
     app.register_blueprint(rq_web.blueprint, url_prefix="/operator/rq")
 
 
-# Its own step before a request makes a Redis client each time.
-rq_web.blueprint.before_request_funcs.clear()
-
-
-@rq_web.blueprint.before_request
 def _guard() -> wrappers.Response | None:
     """Nobody else learns that the dashboard is there."""
     if not current_user.is_authenticated:
@@ -87,22 +82,27 @@ def _guard() -> wrappers.Response | None:
     return None
 
 
-@rq_web.blueprint.after_request
 def _relax(answer: Response) -> Response:
     answer.headers["Content-Security-Policy"] = _POLICY
     return answer
 
 
-@rq_web.blueprint.errorhandler(rq_web.NoSuchJobError)
 def _no_such_job(_error: Exception) -> errors.Answer:
     return errors.page(404, "That job is no longer in Redis.")
 
 
-@rq_web.blueprint.errorhandler(ValueError)
 def _no_job_of_ours(_error: ValueError) -> errors.Answer:
     return errors.page(422, "That is no job of BitQueue: somebody else wrote it into Redis.")
 
 
-@rq_web.blueprint.errorhandler(rq_web.RedisConnectionError)
 def _redis_away(_error: Exception) -> errors.Answer:
     return errors.page(503, "Redis does not answer. Work goes on without it, a little later than usual.")
+
+
+# Its own step before a request makes a Redis client each time.
+rq_web.blueprint.before_request_funcs.clear()
+rq_web.blueprint.before_request(_guard)
+rq_web.blueprint.after_request(_relax)
+rq_web.blueprint.register_error_handler(rq_web.NoSuchJobError, _no_such_job)
+rq_web.blueprint.register_error_handler(ValueError, _no_job_of_ours)
+rq_web.blueprint.register_error_handler(rq_web.RedisConnectionError, _redis_away)

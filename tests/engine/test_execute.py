@@ -12,7 +12,7 @@ from app.extensions import writing
 from app.models import Attempt, Connection, Run, Task
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from tests import factories
-from tests.engine.conftest import once, only_if, step
+from tests.engine.conftest import once, only_if, step, workspace
 
 
 def raises(error):
@@ -265,16 +265,8 @@ def test_params_of_the_wrong_shape_fail(bench, params):
 
 @pytest.mark.parametrize("whose", ["nobody", "another workspace"])
 def test_a_connection_that_is_not_there_is_not_used(bench, provider, whose):
-    other = factories.WorkspaceFactory.build().id
-    if whose == "another workspace":
-        from_elsewhere = account(bench)
-        with bench.engine.database.begin() as connection:
-            connection.execute(
-                sa.insert(bench.row(Run).__table__ if False else factories.Workspace.__table__),
-                {"id": other, "name": "Elsewhere", "created_at": clock.now()},
-            )
-        bench.set(bench.row(Connection, id=from_elsewhere), workspace_id=other)
-    connection_id = "con_gone" if whose == "nobody" else from_elsewhere
+    elsewhere = account(workspace(bench.engine, provider))
+    connection_id = "con_gone" if whose == "nobody" else elsewhere
     bench.accept(bench.arm(step("one", connection=connection_id)))
 
     bench.work()

@@ -78,6 +78,8 @@ def _value(column: sa.Column) -> object:
         return 1 if isinstance(column.type, sa.Integer) else "x"  # every reference finds its row
     if column.nullable:
         return None
+    if isinstance(column.type, sa.LargeBinary):
+        return b""
     return "[]" if isinstance(column.type, sa.String) else 1
 
 

@@ -88,7 +88,8 @@ def test_the_default_queue_keeps_its_name(as_member, world):
 
     as_member.post(f"/queues/{world.queue.id}", data=form(name="other", priority="3"))
 
-    assert queue("default").priority == 3
+    row = db.session.get_one(Queue, world.queue.id, populate_existing=True)
+    assert (row.name, row.priority) == ("default", 3)
 
 
 def test_pausing_and_resuming(as_member, mail):

@@ -1,0 +1,123 @@
+"""Files by reference: streamed into chunks beside the rows, capped, and swept when they expire."""
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+
+from app import clock, ids
+from app.engine.commit import GroupCommit
+from app.extensions import read_connection
+from app.models import File, FileChunk
+from app.sdk.context import MAX_FILE_BYTES, FileRef
+from app.sdk.errors import RejectedError
+
+CHUNK_BYTES = 256 * 1024
+_KEPT_FOR = timedelta(days=30)
+# Chunks of a file that was never finished.
+_ABANDONED = timedelta(days=1)
+_LONGEST_NAME = 200
+_SWEPT_AT_ONCE = 100
+
+
+@dataclass(frozen=True, slots=True)
+class FileStore:
+    """The files of one workspace; see `app.sdk.context.Files`."""
+
+    database: sa.Engine
+    writer: GroupCommit
+    workspace_id: str
+
+    def save(self, name: str, media_type: str, chunks: Iterable[bytes]) -> FileRef:
+        file_id, digest, size, number = ids.new("fil"), hashlib.sha256(), 0, 0
+        for number, body in enumerate(_even(chunks)):
+            size += len(body)
+            if size > MAX_FILE_BYTES:
+                raise RejectedError(f"{name[:80]} is larger than {MAX_FILE_BYTES // 1024**2} MB, the most a file may have")
+            digest.update(body)
+            row = {"file_id": file_id, "number": number, "body": body, "created_at": clock.now()}
+            self.writer.submit(lambda connection, row=row: connection.execute(sa.insert(FileChunk), row).rowcount)
+        ref = FileRef(id=file_id, name=_plain(name), type=media_type, bytes=size, sha256=digest.hexdigest())
+        self.writer.submit(lambda connection: _insert(connection, self.workspace_id, ref))
+        return ref
+
+    def find(self, file: FileRef) -> FileRef:
+        with read_connection(self.database) as connection:
+            row = connection.execute(
+                sa.select(File.__table__).where(File.id == file.id, File.workspace_id == self.workspace_id)
+            ).first()
+        if row is None:
+            raise RejectedError(f"the file {file.name or file.id} is not kept any more; run the step that made it again")
+        return FileRef(id=row.id, name=row.name, type=row.media_type, bytes=row.bytes, sha256=row.sha256)
+
+    def open(self, file: FileRef) -> Iterator[bytes]:
+        found = self.find(file)
+        return self._chunks(found)
+
+    def _chunks(self, file: FileRef) -> Iterator[bytes]:
+        number = 0
+        while (body := self._chunk(file.id, number)) is not None:
+            yield body
+            number += 1
+
+    def _chunk(self, file_id: str, number: int) -> bytes | None:
+        with read_connection(self.database) as connection:
+            body: bytes | None = connection.scalar(
+                sa.select(FileChunk.body).where(FileChunk.file_id == file_id, FileChunk.number == number)
+            )
+        return body
+
+
+def _insert(connection: sa.Connection, workspace_id: str, ref: FileRef) -> None:
+    now = clock.now()
+    connection.execute(
+        sa.insert(File),
+        {
+            "id": ref.id,
+            "workspace_id": workspace_id,
+            "name": ref.name,
+            "media_type": ref.type,
+            "bytes": ref.bytes,
+            "sha256": ref.sha256,
+            "created_at": now,
+            "expires_at": now + _KEPT_FOR,
+        },
+    )
+
+
+def _even(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """The same bytes in pieces of CHUNK_BYTES; the last may be shorter."""
+    held = bytearray()
+    for chunk in chunks:
+        held += chunk
+        while len(held) >= CHUNK_BYTES:
+            yield bytes(held[:CHUNK_BYTES])
+            del held[:CHUNK_BYTES]
+    if held:
+        yield bytes(held)
+
+
+def _plain(name: str) -> str:
+    """A name without a path or control characters: it may come from a stranger's mail."""
+    last = name.replace("\\", "/").rpartition("/")[2]
+    plain = "".join(char for char in last if char.isprintable()).strip(". ")
+    return plain.encode("utf-8", "replace").decode()[:_LONGEST_NAME] or "file"
+
+
+def sweep(connection: sa.Connection, now: datetime) -> int:
+    """Delete expired files, and chunks that no file was made of; a batch at a time, how many."""
+    expired = list(connection.scalars(sa.select(File.id).where(File.expires_at < now).limit(_SWEPT_AT_ONCE)))
+    left = list(
+        connection.scalars(
+            sa.select(FileChunk.file_id)
+            .distinct()
+            .where(FileChunk.created_at < now - _ABANDONED, ~sa.exists().where(File.id == FileChunk.file_id))
+            .limit(_SWEPT_AT_ONCE)
+        )
+    )
+    if gone := [*expired, *left]:
+        connection.execute(sa.delete(FileChunk).where(FileChunk.file_id.in_(gone)))
+        connection.execute(sa.delete(File).where(File.id.in_(gone)))
+    return len(gone)
