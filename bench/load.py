@@ -7,7 +7,9 @@ import time
 from urllib.parse import urlsplit
 
 
-async def client(url: str, until: float, gap_s: float, start_s: float, took_ms: list[float], wrong: list[bytes]) -> None:
+async def client(
+    url: str, until: float, gap_s: float, start_s: float, took_ms: list[float], wrong: list[bytes]
+) -> None:
     """Call, wait for the answer, call again; each call begins on its own beat or as soon as possible after."""
     parts = urlsplit(url)
     reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
@@ -40,7 +42,9 @@ async def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("url")
     parser.add_argument("--clients", type=int, default=20)
-    parser.add_argument("--rate", type=float, default=0, help="calls a second in all; 0: as fast as answers come")
+    parser.add_argument(
+        "--rate", type=float, default=0, help="calls a second in all; 0: as fast as answers come"
+    )
     parser.add_argument("--seconds", type=float, default=15)
     given = parser.parse_args()
     gap_s = given.clients / given.rate if given.rate else 0.0
@@ -48,7 +52,10 @@ async def main() -> None:
     wrong: list[bytes] = []
     until = time.monotonic() + given.seconds
     await asyncio.gather(
-        *(client(given.url, until, gap_s, gap_s * n / given.clients, took_ms, wrong) for n in range(given.clients))
+        *(
+            client(given.url, until, gap_s, gap_s * n / given.clients, took_ms, wrong)
+            for n in range(given.clients)
+        )
     )
     took_ms.sort()
     report = {

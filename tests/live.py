@@ -143,7 +143,9 @@ def running(**settings: str) -> Iterator[Server]:
     """A server in an empty home; `settings` are environment variables on top of the test's."""
     with fresh_database() as database_url, tempfile.TemporaryDirectory(prefix="bq-") as home:
         port = free_port()
-        kept = {name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")}
+        kept = {
+            name: value for name, value in os.environ.items() if name not in ("DATABASE_URL", "REDIS_URL")
+        }
         env = kept | {
             "BITQUEUE_HOME": home,
             "PORT": str(port),

@@ -68,7 +68,7 @@ def claim(
     lanes = list(_lanes(connection, limit, now, queue_id))
     taken: list[Claimed] = []
     for lane, wanted in _turns(lanes, limit, lambda: limit - len(taken)):
-        got = _take(connection, lane.id, wanted, worker_id, now, lease)
+        got = _take(connection, lane.id, wanted, worker_id=worker_id, now=now, lease=lease)
         if lane.rated and got:
             connection.execute(_SPEND, {"queue": lane.id, "taken": len(got)})
         lane.room = lane.room - len(got) if len(got) == wanted else 0
@@ -99,7 +99,9 @@ def _lanes(connection: sa.Connection, limit: int, now: datetime, queue_id: str |
     has_work = sa.exists().where(Task.queue_id == Queue.id, Task.state == State.QUEUED)
     wanted = Queue.id == queue_id if queue_id else sa.not_(Queue.external)
     found = sa.select(Queue.__table__).where(wanted, sa.not_(Queue.paused), has_work)
-    ordered = found.order_by(Queue.priority.desc(), Queue.served_at.asc().nulls_first(), Queue.id).limit(_MOST_LANES)
+    ordered = found.order_by(Queue.priority.desc(), Queue.served_at.asc().nulls_first(), Queue.id).limit(
+        _MOST_LANES
+    )
     for row in connection.execute(ordered).all():
         room = limit
         if row.concurrency is not None or row.rate_count is not None:
@@ -111,7 +113,9 @@ def _lanes(connection: sa.Connection, limit: int, now: datetime, queue_id: str |
 def _room(connection: sa.Connection, queue_id: str, limit: int, now: datetime) -> int:
     """What a queue's concurrency and rate leave; its row is locked, so that two workers do not both take it."""
     row = connection.execute(
-        sa.select(Queue.__table__).where(Queue.id == queue_id).with_for_update(skip_locked=True, key_share=True)
+        sa.select(Queue.__table__)
+        .where(Queue.id == queue_id)
+        .with_for_update(skip_locked=True, key_share=True)
     ).first()
     if row is None:
         return 0
@@ -142,7 +146,7 @@ def _keep_tokens(connection: sa.Connection, queue_id: str, tokens: float, now: d
 
 
 def _take(
-    connection: sa.Connection, queue_id: str, limit: int, worker_id: str, now: datetime, lease: Any
+    connection: sa.Connection, queue_id: str, limit: int, *, worker_id: str, now: datetime, lease: Any
 ) -> list[Claimed]:
     rows = connection.execute(
         _TAKE,
@@ -170,7 +174,9 @@ _TAKE = (
         attempt=Task.attempt + 1,
         fence=Task.fence + 1,
         worker_id=sa.bindparam("by"),
-        started_at=sa.func.coalesce(Task.started_at, sa.bindparam("now", type_=Task.__table__.c.started_at.type)),
+        started_at=sa.func.coalesce(
+            Task.started_at, sa.bindparam("now", type_=Task.__table__.c.started_at.type)
+        ),
         lease_until=sa.bindparam("until", type_=Task.__table__.c.lease_until.type),
         cause=None,
     )
@@ -200,7 +206,9 @@ _MARK_RUN = (
     .values(
         state=State.RUNNING,
         cause=None,
-        started_at=sa.func.coalesce(Run.started_at, sa.bindparam("now", type_=Run.__table__.c.started_at.type)),
+        started_at=sa.func.coalesce(
+            Run.started_at, sa.bindparam("now", type_=Run.__table__.c.started_at.type)
+        ),
     )
 )
 

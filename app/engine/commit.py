@@ -67,7 +67,9 @@ class GroupCommit:
         if ticket.error is not None:
             raise ticket.error
         if not ticket.settled:
-            raise UnavailableError("the server is stopping; nothing is known to be stored, try again in a moment")
+            raise UnavailableError(
+                "the server is stopping; nothing is known to be stored, try again in a moment"
+            )
         value: T = ticket.value
         return value
 
@@ -117,7 +119,7 @@ class GroupCommit:
     def _settle(self, tickets: list[_Ticket]) -> None:
         try:
             self._commit(tickets)
-        except Exception as error:  # handed to whoever submitted the unit that raised it
+        except Exception as error:  # noqa: BLE001 - handed to whoever submitted the unit that raised it
             plain = _plain(error)
             away = isinstance(plain, UnavailableError)
             # Two batches that wait for each other: one by one they cannot.
@@ -139,7 +141,9 @@ class GroupCommit:
 def _plain(error: Exception) -> Exception:
     """A database that cannot be written is UnavailableError to everyone above."""
     if isinstance(error, AWAY):
-        return UnavailableError("the database cannot be written now; nothing was stored, try again in a moment")
+        return UnavailableError(
+            "the database cannot be written now; nothing was stored, try again in a moment"
+        )
     return error
 
 

@@ -1,6 +1,6 @@
 """The way in: an event and its run, or a task, is on disk when these return; then the doorbell rings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -77,7 +77,9 @@ def enqueue_task(engine: Engine, new: NewTask) -> Enqueued:
     return enqueued
 
 
-def store_event(connection: sa.Connection, armed: Armed, occurrence: Occurrence, *, depth: int = 0) -> Receipt:
+def store_event(
+    connection: sa.Connection, armed: Armed, occurrence: Occurrence, *, depth: int = 0
+) -> Receipt:
     """The rows of one event and its run, in the caller's transaction; the same key makes no second one."""
     now, event_id = clock.now(), ids.new("evt")
     data, payload_id = payloads.store(connection, armed.workspace_id, occurrence.data)
@@ -100,20 +102,23 @@ def store_event(connection: sa.Connection, armed: Armed, occurrence: Occurrence,
         return _count_duplicate(connection, armed, occurrence.key or event_id)
     if armed.version_id is None:
         return Receipt(event_id, None, duplicate=False)
-    run_id = start_run(connection, armed.workspace_id, armed.rule_id, armed.version_id, event_id, depth=depth)
+    start = Start(armed.workspace_id, armed.rule_id, armed.version_id, event_id)
+    run_id = start_run(connection, start, depth=depth)
     return Receipt(event_id, run_id, duplicate=False)
 
 
-def _insert_once(model: Any, *unique: str) -> dict[str, Any]:
+def insert_once(model: Any, *unique: str) -> dict[str, Any]:
     """By dialect; `rowcount` of an INSERT is kept only where it is asked for."""
     return {
-        name: insert(model).on_conflict_do_nothing(index_elements=unique).execution_options(preserve_rowcount=True)
+        name: insert(model)
+        .on_conflict_do_nothing(index_elements=unique)
+        .execution_options(preserve_rowcount=True)
         for name, insert in {"sqlite": insert_sqlite, "postgresql": insert_pg}.items()
     }
 
 
-_EVENT_ONCE = _insert_once(Event, "source", "key")
-_TASK_ONCE = _insert_once(Task, "workspace_id", "idempotency_key")
+_EVENT_ONCE = insert_once(Event, "source", "key")
+_TASK_ONCE = insert_once(Task, "workspace_id", "idempotency_key")
 
 
 def _count_duplicate(connection: sa.Connection, armed: Armed, key: str) -> Receipt:
@@ -127,40 +132,49 @@ def _count_duplicate(connection: sa.Connection, armed: Armed, key: str) -> Recei
     return Receipt(str(event_id), run_id, duplicate=True)
 
 
-def start_run(
-    connection: sa.Connection,
-    workspace_id: str,
-    rule_id: str,
-    version_id: str,
-    event_id: str,
-    *,
-    depth: int = 0,
-    replay_of: str | None = None,
-) -> str:
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What a run executes, and for which event."""
+
+    workspace_id: str
+    rule_id: str
+    version_id: str
+    event_id: str
+    replay_of: str | None = None
+    run_id: str = field(default_factory=lambda: ids.new("run"))
+
+
+def start_run(connection: sa.Connection, start: Start, *, depth: int = 0) -> str:
     """A run with its first task queued. A rule that keeps starting itself gets a failed run that says so."""
-    place = flow.first(flow.definition(connection, version_id))
+    place = flow.first(flow.definition(connection, start.version_id))
     stopped = depth >= policy.MAX_DEPTH
-    run_id = store_run(
-        connection,
-        workspace_id=workspace_id,
-        rule_id=rule_id,
-        version_id=version_id,
-        event_id=event_id,
-        state=State.FAILED if stopped else State.QUEUED if place else State.SUCCEEDED,
-        cause=f"stopped: this rule started itself {depth} times in a row; change it so that it does not" if stopped
-        else None,
-        replay_of=replay_of,
-    )
+    loops = f"stopped: this rule started itself {depth} times in a row; change it so that it does not"
+    state = State.FAILED if stopped else State.QUEUED if place else State.SUCCEEDED
+    store_run(connection, start, state, cause=loops if stopped else None)
     if place and not stopped:
-        queue_step(connection, workspace_id, run_id, place)
-    return run_id
+        queue_step(connection, start.workspace_id, start.run_id, place)
+    return start.run_id
 
 
-def store_run(connection: sa.Connection, **values: Any) -> str:
-    now, state, run_id = clock.now(), values["state"], ids.new("run")
-    over = {"started_at": now, "finished_at": now} if state.is_terminal else {"started_at": None, "finished_at": None}
-    connection.execute(sa.insert(Run), {"id": run_id, "created_at": now} | over | values)
-    return run_id
+def store_run(connection: sa.Connection, start: Start, state: State, *, cause: str | None = None) -> None:
+    now = clock.now()
+    ended_at = now if state.is_terminal else None
+    connection.execute(
+        sa.insert(Run),
+        {
+            "id": start.run_id,
+            "workspace_id": start.workspace_id,
+            "rule_id": start.rule_id,
+            "version_id": start.version_id,
+            "event_id": start.event_id,
+            "replay_of": start.replay_of,
+            "state": state,
+            "cause": cause,
+            "created_at": now,
+            "started_at": ended_at,
+            "finished_at": ended_at,
+        },
+    )
 
 
 def step_row(workspace_id: str, run_id: str, place: flow.Place) -> dict[str, Any]:
@@ -267,5 +281,7 @@ def _same_request(connection: sa.Connection, new: NewTask) -> Enqueued | None:
     if found is None:
         return None
     if found.request_sha256 != new.request_sha256:
-        raise ConflictError("this Idempotency-Key was used with another request; use a new key for a new task")
+        raise ConflictError(
+            "this Idempotency-Key was used with another request; use a new key for a new task"
+        )
     return Enqueued(found.id, repeated=True)

@@ -15,13 +15,14 @@ from app import clock
 from app.engine import flow, masking, policy, record, secrets
 from app.engine.claim import Claimed
 from app.engine.core import Engine
+from app.engine.lend import lend
 from app.engine.material import RunMaterial
 from app.errors import SealError, UnavailableError
 from app.extensions import read_connection
 from app.models import Connection, StepKind
 from app.sdk import jsonvalues, templates
 from app.sdk.conditions import Condition, Match, Verdict, evaluate
-from app.sdk.declare import Action, Context
+from app.sdk.declare import Action
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from app.sdk.fields import Settings, sentences
 
@@ -104,7 +105,7 @@ class _Try:
         if not call.repeatable:
             self._write(lambda connection: record.begin(connection, self.task, self.trace))
             self.trace = replace(self.trace, announced=True)
-        output = self._storable(_called(call, self.engine, self.task, depth=self.run.depth + 1 if self.run else 1))
+        output = self._storable(_called(call, self.engine, self.task, self.run))
         if self.run is not None:
             self.run.outputs[str(self.task.step)] = output
         return self._succeed(output)
@@ -138,7 +139,7 @@ class _Try:
         following = record.following(self.task, place) if place else None
 
         def unit(connection: sa.Connection) -> bool:
-            return record.succeed(connection, self.task, self.trace, output, following)
+            return record.succeed(connection, self.task, self.trace, output, following=following)
 
         if following and following.task and self.task.kind is StepKind.FILTER:
             # No need to wait: nothing was done that could be done twice, and the next write comes after this one.
@@ -157,7 +158,9 @@ class _Try:
             self.fail(f"{said(error)}; tried {self.task.attempt} times, run it again when that is mended")
             return
         due_at = clock.now() + timedelta(seconds=policy.pause_s(self.task.attempt, after_s=error.after))
-        self._end(lambda connection: record.retry(connection, self.task, self.trace, said(error), due_at))
+        self._end(
+            lambda connection: record.retry(connection, self.task, self.trace, said(error), due_at=due_at)
+        )
 
     def refused(self, error: AuthError) -> None:
         """The account is marked broken and its tasks held; without an account there is nothing to mend."""
@@ -167,14 +170,16 @@ class _Try:
         cause = said(error)
 
         def unit(connection: sa.Connection) -> None:
-            record.hold(connection, self.task, self.trace, f"held: {cause}", clock.now() + policy.HOLD)
+            record.hold(connection, self.task, self.trace, f"held: {cause}", due_at=clock.now() + policy.HOLD)
             _mark_broken(connection, self.task, self.trace, cause)
 
         self._end(unit)
 
     def hold(self, cause: str) -> None:
         due_at = clock.now() + policy.HOLD
-        self._end(lambda connection: record.hold(connection, self.task, self.trace, said(cause), due_at))
+        self._end(
+            lambda connection: record.hold(connection, self.task, self.trace, said(cause), due_at=due_at)
+        )
 
     def fail(self, cause: str) -> None:
         self._end(lambda connection: record.fail(connection, self.task, self.trace, said(cause)))
@@ -247,7 +252,9 @@ def _bug(task: Claimed, error: Exception) -> str:
 def _prepare(engine: Engine, task: Claimed, given: Any) -> _Call:
     action = engine.catalogue.action(task.action or "")
     if action is None:
-        raise RejectedError(f"the action {task.action} is not installed here; choose another one for this step")
+        raise RejectedError(
+            f"the action {task.action} is not installed here; choose another one for this step"
+        )
     params = valid_params(action, given)
     return _Call(action, _open(engine, task), params, given, action.is_repeatable(params))
 
@@ -274,18 +281,21 @@ def _account(engine: Engine, task: Claimed) -> Any:
         ).first()
 
 
-def _called(call: _Call, engine: Engine, task: Claimed, *, depth: int) -> Any:
+def _called(call: _Call, engine: Engine, task: Claimed, run: RunMaterial | None) -> Any:
     """What the action gave. Raises what integrations raise."""
-    context = Context(
-        http=engine.http,
-        guard=engine.guard,
-        now=clock.now(),
-        idempotency_key=f"{task.run_id}-{task.path}" if task.run_id else task.id,
-        base_url=engine.base_url(call.action.key.partition(".")[0]),
-        depth=depth,
+    context = lend(
+        engine,
+        call.action.key,
+        workspace_id=task.workspace_id,
+        key=f"{task.run_id}-{task.path}" if task.run_id else task.id,
+        connection_id=task.connection_id,
+        rule_id=run.rule_id if run else None,
+        depth=run.depth + 1 if run else 1,
     )
     try:
         with Timeout(policy.ACTION_DEADLINE_S):
             return call.action.call(context, call.connection, call.params)
     except Timeout:
-        raise TemporaryError(f"{call.action.title} did not end within {policy.ACTION_DEADLINE_S:.0f} seconds") from None
+        raise TemporaryError(
+            f"{call.action.title} did not end within {policy.ACTION_DEADLINE_S:.0f} seconds"
+        ) from None

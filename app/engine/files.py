@@ -35,10 +35,14 @@ class FileStore:
         for number, body in enumerate(_even(chunks)):
             size += len(body)
             if size > MAX_FILE_BYTES:
-                raise RejectedError(f"{name[:80]} is larger than {MAX_FILE_BYTES // 1024**2} MB, the most a file may have")
+                raise RejectedError(
+                    f"{name[:80]} is larger than {MAX_FILE_BYTES // 1024**2} MB, the most a file may have"
+                )
             digest.update(body)
             row = {"file_id": file_id, "number": number, "body": body, "created_at": clock.now()}
-            self.writer.submit(lambda connection, row=row: connection.execute(sa.insert(FileChunk), row).rowcount)
+            self.writer.submit(
+                lambda connection, row=row: connection.execute(sa.insert(FileChunk), row).rowcount
+            )
         ref = FileRef(id=file_id, name=_plain(name), type=media_type, bytes=size, sha256=digest.hexdigest())
         self.writer.submit(lambda connection: _insert(connection, self.workspace_id, ref))
         return ref
@@ -49,7 +53,9 @@ class FileStore:
                 sa.select(File.__table__).where(File.id == file.id, File.workspace_id == self.workspace_id)
             ).first()
         if row is None:
-            raise RejectedError(f"the file {file.name or file.id} is not kept any more; run the step that made it again")
+            raise RejectedError(
+                f"the file {file.name or file.id} is not kept any more; run the step that made it again"
+            )
         return FileRef(id=row.id, name=row.name, type=row.media_type, bytes=row.bytes, sha256=row.sha256)
 
     def open(self, file: FileRef) -> Iterator[bytes]:

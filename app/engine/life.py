@@ -70,8 +70,10 @@ def retry_task(session: Session, engine: Engine, task: Task) -> Replay:
     if task.state not in (State.FAILED, State.CANCELED):
         raise ConflictError(f"this task is {task.state}; only one that failed or was canceled can be retried")
     new_id = ids.new("tsk")
-    if not _claim_once(session, Task, task.id, "retried_by", new_id):
-        return Replay(str(session.scalar(sa.select(Task.retried_by).where(Task.id == task.id))), repeated=True)
+    if not _claim_once(session, Task.id == task.id, Task.retried_by, new_id):
+        return Replay(
+            str(session.scalar(sa.select(Task.retried_by).where(Task.id == task.id))), repeated=True
+        )
     sealed = task.params_sealed
     if sealed is not None:
         plain = secrets.open_sealed(engine.keyring, sealed, bound_to=task.id)
@@ -92,9 +94,9 @@ def retry_task(session: Session, engine: Engine, task: Task) -> Replay:
     return Replay(new_id, repeated=False)
 
 
-def _claim_once(session: Session, model: Any, row_id: str, column: str, new_id: str) -> bool:
+def _claim_once(session: Session, which: Any, column: Any, new_id: str) -> bool:
     changed = session.connection().execute(
-        sa.update(model).where(model.id == row_id, getattr(model, column).is_(None)).values({column: new_id})
+        sa.update(column.class_).where(which, column.is_(None)).values({column: new_id})
     )
     return bool(changed.rowcount)
 
@@ -105,7 +107,11 @@ def resolve_task(session: Session, task: Task, resolution: Resolution, by: str) 
     Raises ConflictError when the task asks nothing (any more).
     """
     changes: dict[Resolution, dict[str, Any]] = {
-        "done": {"state": State.SUCCEEDED, "finished_at": clock.now(), "cause": f"{by} said that it was done"},
+        "done": {
+            "state": State.SUCCEEDED,
+            "finished_at": clock.now(),
+            "cause": f"{by} said that it was done",
+        },
         "again": {"state": State.QUEUED, "due_at": clock.now(), "cause": f"{by} said to do it again"},
         "skip": {"state": State.CANCELED, "finished_at": clock.now(), "cause": f"skipped by {by}"},
     }
@@ -147,60 +153,54 @@ def replay_run(session: Session, run: Run, *, from_step: str | None = None, newe
         raise ConflictError(f"this run is {run.state}; cancel it or let it end, then run it again")
     connection = session.connection()
     version_id = _newest_version(connection, run) if newest else run.version_id
-    kept = _kept(connection, run, version_id, from_step) if from_step else []
-    placeholder = ids.new("run")
-    if not _claim_once(session, Run, run.id, "replayed_by", placeholder):
+    place, kept = _place_and_kept(connection, run, version_id, from_step) if from_step else (None, [])
+    start = enqueue.Start(run.workspace_id, run.rule_id, version_id, run.event_id, replay_of=run.id)
+    if not _claim_once(session, Run.id == run.id, Run.replayed_by, start.run_id):
         return Replay(str(session.scalar(sa.select(Run.replayed_by).where(Run.id == run.id))), repeated=True)
-    start = flow.find(flow.definition(connection, version_id), from_step) if from_step else None
-    if start is None:
-        new_id = enqueue.start_run(
-            connection, run.workspace_id, run.rule_id, version_id, run.event_id, replay_of=run.id
-        )
+    if place is None:
+        enqueue.start_run(connection, start)
     else:
-        new_id = _replay_from(connection, run, version_id, start, kept)
-    connection.execute(sa.update(Run).where(Run.id == run.id).values(replayed_by=new_id))
-    return Replay(new_id, repeated=False)
+        _replay_from(connection, start, place, kept)
+    return Replay(start.run_id, repeated=False)
 
 
 def _newest_version(connection: sa.Connection, run: Run) -> str:
     found = connection.scalar(
-        sa.select(RuleVersion.id).where(RuleVersion.rule_id == run.rule_id).order_by(RuleVersion.number.desc()).limit(1)
+        sa.select(RuleVersion.id)
+        .where(RuleVersion.rule_id == run.rule_id)
+        .order_by(RuleVersion.number.desc())
+        .limit(1)
     )
     return str(found or run.version_id)
 
 
-def _kept(connection: sa.Connection, run: Run, version_id: str, from_step: str) -> Sequence[Any]:
-    """The finished tasks of the steps before `from_step`."""
+def _place_and_kept(
+    connection: sa.Connection, run: Run, version_id: str, from_step: str
+) -> tuple[flow.Place, Sequence[Any]]:
+    """Where to begin, and the finished tasks of the steps before."""
     place = flow.find(flow.definition(connection, version_id), from_step)
     if place is None:
-        raise InvalidError("that step is not in this version of the rule", {"from_step": "is not a step's key"})
+        raise InvalidError(
+            "that step is not in this version of the rule", {"from_step": "is not a step's key"}
+        )
     rows = connection.execute(
         sa.select(Task.__table__).where(Task.run_id == run.id, Task.state == State.SUCCEEDED)
     ).all()
     before = {row.path: row for row in rows if int(row.path) < int(place.path)}
     if len(before) < int(place.path):
-        raise InvalidError("a step before that one did not succeed; run the whole rule again", {"from_step": "too late"})
-    return list(before.values())
+        earlier = {"from_step": "is after a step that did not succeed"}
+        raise InvalidError("a step before that one did not succeed; run the whole rule again", earlier)
+    return place, list(before.values())
 
 
 def _replay_from(
-    connection: sa.Connection, run: Run, version_id: str, start: flow.Place, kept: Sequence[Any]
-) -> str:
-    new_id = enqueue.store_run(
-        connection,
-        workspace_id=run.workspace_id,
-        rule_id=run.rule_id,
-        version_id=version_id,
-        event_id=run.event_id,
-        state=State.QUEUED,
-        cause=None,
-        replay_of=run.id,
-    )
+    connection: sa.Connection, start: enqueue.Start, place: flow.Place, kept: Sequence[Any]
+) -> None:
+    enqueue.store_run(connection, start, State.QUEUED)
     for row in kept:
-        copied = dict(row._mapping) | {"id": ids.new("tsk"), "run_id": new_id, "idempotency_key": None}
+        copied = row._asdict() | {"id": ids.new("tsk"), "run_id": start.run_id, "idempotency_key": None}
         connection.execute(sa.insert(Task), copied)
-    enqueue.queue_step(connection, run.workspace_id, new_id, start)
-    return new_id
+    enqueue.queue_step(connection, start.workspace_id, start.run_id, place)
 
 
 def release_held(session: Session, connection_id: str) -> int:
@@ -208,11 +208,12 @@ def release_held(session: Session, connection_id: str) -> int:
     connection = session.connection()
     rows = connection.execute(
         sa.update(Task)
-        .where(Task.connection_id == connection_id, Task.state == State.WAITING, Task.cause.startswith("held: "))
+        .where(
+            Task.connection_id == connection_id, Task.state == State.WAITING, Task.cause.startswith("held: ")
+        )
         .values(state=State.QUEUED, due_at=clock.now(), cause=None)
         .returning(Task.run_id)
     ).all()
     for row in rows:
         record.mark_run(connection, row.run_id, State.QUEUED, None)
     return len(rows)
-

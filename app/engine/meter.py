@@ -28,7 +28,9 @@ class UsageMeter:
 
     def record(self, *, tokens: int, micros: int) -> None:
         subjects = [subject for subject in (self.connection_id, self.rule_id) if subject]
-        self.writer.submit(lambda database: _record(database, self.workspace_id, subjects, tokens, micros))
+        self.writer.submit(
+            lambda database: _record(database, self.workspace_id, subjects, tokens=tokens, micros=micros)
+        )
 
 
 def today() -> str:
@@ -75,7 +77,11 @@ def _compare(used: Any, limits: Limits, noun: str, period: str) -> None:
             )
 
 
-def _record(database: sa.Connection, workspace_id: str, subjects: list[str], tokens: int, micros: int) -> None:
+def _record(
+    database: sa.Connection, workspace_id: str, subjects: list[str], *, tokens: int, micros: int
+) -> None:
     for subject_id in subjects:
         key = (Usage.workspace_id == workspace_id, Usage.subject_id == subject_id, Usage.day == today())
-        database.execute(sa.update(Usage).where(*key).values(tokens=Usage.tokens + tokens, micros=Usage.micros + micros))
+        database.execute(
+            sa.update(Usage).where(*key).values(tokens=Usage.tokens + tokens, micros=Usage.micros + micros)
+        )

@@ -6,10 +6,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app import clock, ids
+from app import clock
 from app.engine import payloads
 from app.engine.claim import Claimed
-from app.engine.enqueue import STEP_COLUMNS, queue_named, queue_names, step_row
+from app.engine.enqueue import STEP_COLUMNS, insert_once, queue_named, queue_names, step_row
 from app.engine.flow import Place
 from app.engine.policy import LEASE
 from app.models import Attempt, Run, State, StepKind, Task
@@ -31,19 +31,19 @@ class Trace:
 
 def begin(connection: sa.Connection, task: Claimed, trace: Trace) -> None:
     """Before an action that may not be repeated: from here on a lost worker makes the task uncertain."""
-    ours = sa.select(Task.id).where(*_ours(task)).with_for_update()
-    if connection.execute(ours).first() is None:
+    held = {"task": task.id, "held": task.fence, "worker_id": task.worker_id}
+    if not connection.execute(_SETTLE, held | _given(trace)).rowcount:
         raise StaleError(task.id)
-    if trace.params is not None:
-        connection.execute(sa.update(Task).where(Task.id == task.id).values(params=trace.params))
-    if connection.scalar(sa.select(Attempt.fence).where(Attempt.task_id == task.id, Attempt.fence == task.fence)):
-        # Written before, by a commit whose answer got lost.
-        return
     _add_attempt(connection, task, trace, outcome=None, cause=None, finished_at=None)
 
 
 def succeed(
-    connection: sa.Connection, task: Claimed, trace: Trace, output: Any, following: "Following | None"
+    connection: sa.Connection,
+    task: Claimed,
+    trace: Trace,
+    output: Any,
+    *,
+    following: "Following | None" = None,
 ) -> bool:
     """The task is done, and its run too unless a step follows; False: nothing follows, the run has ended."""
     inline, payload_id = payloads.store(connection, task.workspace_id, output)
@@ -52,7 +52,7 @@ def succeed(
         output=inline, payload_id=payload_id, cause=None, **_given(trace),
     )  # fmt: skip
     if task.kind is StepKind.ACTION:
-        _close_attempt(connection, task, trace, "succeeded", None)
+        _close_attempt(connection, task, trace, "succeeded")
     if task.run_id is None:
         return False
     if following is None:
@@ -69,30 +69,32 @@ def stop_at_filter(connection: sa.Connection, task: Claimed, output: Any, cause:
 
 def fail(connection: sa.Connection, task: Claimed, trace: Trace, cause: str) -> None:
     _settle(connection, task, State.FAILED, cause=cause, **_given(trace))
-    _close_attempt(connection, task, trace, "failed", cause)
+    _close_attempt(connection, task, trace, "failed", cause=cause)
     if task.run_id:
         finish_run(connection, task.run_id, State.FAILED, cause=f"{task.step}: {cause}")
 
 
-def retry(connection: sa.Connection, task: Claimed, trace: Trace, cause: str, due_at: datetime) -> None:
+def retry(connection: sa.Connection, task: Claimed, trace: Trace, cause: str, *, due_at: datetime) -> None:
     """It goes back to waiting, to be tried again at `due_at`."""
     _settle(connection, task, State.WAITING, cause=cause, due_at=due_at, **_given(trace))
-    _close_attempt(connection, task, trace, "retried", cause)
+    _close_attempt(connection, task, trace, "retried", cause=cause)
     mark_run(connection, task.run_id, State.WAITING, cause)
 
 
-def hold(connection: sa.Connection, task: Claimed, trace: Trace, cause: str, due_at: datetime) -> None:
+def hold(connection: sa.Connection, task: Claimed, trace: Trace, cause: str, *, due_at: datetime) -> None:
     """It waits for a person to mend its connection; the attempt does not count."""
-    _settle(connection, task, State.WAITING, cause=cause, due_at=due_at, attempt=task.attempt - 1, **_given(trace))
+    _settle(
+        connection, task, State.WAITING, cause=cause, due_at=due_at, attempt=task.attempt - 1, **_given(trace)
+    )
     if trace.announced:
-        _close_attempt(connection, task, trace, "held", cause)
+        _close_attempt(connection, task, trace, "held", cause=cause)
     mark_run(connection, task.run_id, State.WAITING, cause)
 
 
 def ask(connection: sa.Connection, task: Claimed, trace: Trace, cause: str) -> None:
     """Nobody knows whether it was done: it stands as uncertain until somebody says."""
     _settle(connection, task, State.UNCERTAIN, cause=cause, **_given(trace))
-    _close_attempt(connection, task, trace, "uncertain", cause)
+    _close_attempt(connection, task, trace, "uncertain", cause=cause)
     mark_run(connection, task.run_id, State.UNCERTAIN, cause)
 
 
@@ -103,7 +105,12 @@ def release(connection: sa.Connection, task: Claimed) -> None:
 
 
 def finish_run(
-    connection: sa.Connection, run_id: str, state: State, *, cause: str | None = None, filtered_by: str | None = None
+    connection: sa.Connection,
+    run_id: str,
+    state: State,
+    *,
+    cause: str | None = None,
+    filtered_by: str | None = None,
 ) -> None:
     connection.execute(
         _FINISH_RUN,
@@ -122,10 +129,6 @@ def mark_run(connection: sa.Connection, run_id: str | None, state: State, cause:
         connection.execute(_END_WITH_RUN, {"run": run_id, "now": clock.now()})
 
 
-def _ours(task: Claimed) -> tuple[Any, ...]:
-    return Task.id == task.id, Task.fence == task.fence, Task.state == State.RUNNING
-
-
 _SETTLE = sa.update(Task).where(
     Task.id == sa.bindparam("task"), Task.fence == sa.bindparam("held"), Task.state == State.RUNNING
 )
@@ -136,7 +139,9 @@ def _settle(connection: sa.Connection, task: Claimed, state: State, **values: An
     over = {"finished_at": clock.now()} if state.is_terminal else {}
     changed = connection.execute(
         _SETTLE,
-        {"task": task.id, "held": task.fence, "state": state, "lease_until": None, "worker_id": None} | over | values,
+        {"task": task.id, "held": task.fence, "state": state, "lease_until": None, "worker_id": None}
+        | over
+        | values,
     )
     if not changed.rowcount:
         raise StaleError(task.id)
@@ -158,12 +163,13 @@ _END_WITH_RUN = (
     )
 )
 
-_ADD_ATTEMPT = sa.insert(Attempt)
+# Once: a commit whose answer got lost is tried again.
+_ADD_ATTEMPT = insert_once(Attempt, "task_id", "fence")
 
 
 def _add_attempt(connection: sa.Connection, task: Claimed, trace: Trace, **end: Any) -> None:
     connection.execute(
-        _ADD_ATTEMPT,
+        _ADD_ATTEMPT[connection.dialect.name],
         {
             "task_id": task.id,
             "fence": task.fence,
@@ -181,7 +187,9 @@ _CLOSE_ATTEMPT = sa.update(Attempt).where(
 )
 
 
-def _close_attempt(connection: sa.Connection, task: Claimed, trace: Trace, outcome: str, cause: str | None) -> None:
+def _close_attempt(
+    connection: sa.Connection, task: Claimed, trace: Trace, outcome: str, *, cause: str | None = None
+) -> None:
     end = {"outcome": outcome, "cause": cause, "finished_at": clock.now()}
     if trace.announced:
         connection.execute(_CLOSE_ATTEMPT, {"task": task.id, "held": task.fence} | end)

@@ -28,7 +28,9 @@ _BROKEN = (ValueError, LookupError, TypeError, ArithmeticError)
 _STOPPED = "its schedule cannot be read any more; open the rule, set the times again and turn it on"
 
 
-def next_slot(catalogue: Catalogue, type_: str, params: Mapping[str, Any], after: datetime) -> datetime | None:
+def next_slot(
+    catalogue: Catalogue, type_: str, params: Mapping[str, Any], after: datetime
+) -> datetime | None:
     """The first slot strictly after an instant; None: there is none, or the trigger is not installed."""
     trigger = catalogue.trigger(type_)
     if trigger is None or trigger.call is None or trigger.sort != "slots":
@@ -80,7 +82,9 @@ def _fire(engine: Engine, row: Any) -> int:
         log.warning("schedule_broken", trigger=row.id, error=type(error).__name__)
         engine.writer.submit(lambda connection: _move(connection, row, None, last_error=_STOPPED))
         return 0
-    return engine.writer.submit(lambda connection: _store(connection, row, slots, occurrences, following))
+    return engine.writer.submit(
+        lambda connection: _store(connection, row, slots, occurrences, following=following)
+    )
 
 
 def _missed(catalogue: Catalogue, row: Any, now: datetime) -> tuple[list[datetime], datetime | None]:
@@ -122,6 +126,7 @@ def _store(
     row: Any,
     slots: list[datetime],
     occurrences: list[Occurrence],
+    *,
     following: datetime | None,
 ) -> int:
     fired_at = slots[-1] if slots else row.last_fired_at

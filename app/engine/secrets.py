@@ -17,7 +17,9 @@ def split(settings: BaseModel) -> tuple[dict[str, Any], dict[str, Any]]:
     """(plain fields, secret fields in clear)."""
     names = secret_names(type(settings))
     values = reveal(settings)
-    return {k: v for k, v in values.items() if k not in names}, {k: v for k, v in values.items() if k in names}
+    return {k: v for k, v in values.items() if k not in names}, {
+        k: v for k, v in values.items() if k in names
+    }
 
 
 def seal(keyring: KeyRing, secrets: dict[str, Any], *, bound_to: str) -> str:
@@ -37,7 +39,9 @@ def open_connection(keyring: KeyRing, catalogue: Catalogue, row: Connection | sa
     """
     integration = catalogue.integrations.get(row.integration)
     if integration is None or integration.settings is None:
-        raise RejectedError(f"the integration {row.integration} of the connection {row.name} is not installed")
+        raise RejectedError(
+            f"the integration {row.integration} of the connection {row.name} is not installed"
+        )
     secrets = open_sealed(keyring, row.sealed, bound_to=row.id)
     return _fit(integration, row, row.settings | secrets)
 

@@ -87,7 +87,9 @@ def seen(engine: Engine, heartbeat_id: str, kind: str) -> None:
 
     def unit(connection: sa.Connection) -> None:
         changed = connection.execute(
-            sa.update(Heartbeat).where(Heartbeat.id == heartbeat_id).values(seen_at=now, gone_at=None, pid=os.getpid())
+            sa.update(Heartbeat)
+            .where(Heartbeat.id == heartbeat_id)
+            .values(seen_at=now, gone_at=None, pid=os.getpid())
         )
         if not changed.rowcount:
             row = {"id": heartbeat_id, "kind": kind, "host": socket.gethostname(), "pid": os.getpid()}

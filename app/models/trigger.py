@@ -15,8 +15,12 @@ class Trigger(Base):
 
     __tablename__ = "triggers"
     __table_args__ = (
-        Index("ix_triggers_due", "next_due_at", sqlite_where=text("next_due_at IS NOT NULL"),
-              postgresql_where=text("next_due_at IS NOT NULL")),
+        Index(
+            "ix_triggers_due",
+            "next_due_at",
+            sqlite_where=text("next_due_at IS NOT NULL"),
+            postgresql_where=text("next_due_at IS NOT NULL"),
+        ),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)

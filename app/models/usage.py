@@ -11,7 +11,9 @@ from app.models.base import Base, Instant
 class Usage(Base):
     __tablename__ = "usage"
 
-    workspace_id: Mapped[str] = mapped_column(ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True)
+    workspace_id: Mapped[str] = mapped_column(
+        ForeignKey("workspaces.id", ondelete="CASCADE"), primary_key=True
+    )
     # A connection's id or a rule's.
     subject_id: Mapped[str] = mapped_column(primary_key=True)
     # UTC, as 2026-11-21.

@@ -149,7 +149,9 @@ class Integration:
 
         return declare
 
-    def hook(self, title: str, *, samples: Iterable[Mapping[str, Any]], need: Need | None = None) -> Callable[[F], F]:
+    def hook(
+        self, title: str, *, samples: Iterable[Mapping[str, Any]], need: Need | None = None
+    ) -> Callable[[F], F]:
         """Declares `(request, connection, params) -> Iterable[Occurrence] | Reply`.
 
         It verifies the provider's signature itself and raises RefusedError where that fails.

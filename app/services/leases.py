@@ -61,7 +61,7 @@ def ack(session: Session, actor: Actor, task_id: str, *, lease: int, output: Map
     """Done: the run it belongs to goes on. The caller rings. Raises ConflictError for a lease that ran out."""
     task = _held(session, actor, task_id, lease)
     connection = session.connection()
-    record.succeed(connection, task, _trace(), dict(output), _following(connection, task))
+    record.succeed(connection, task, _trace(), dict(output), following=_following(connection, task))
     return _shown(session, actor, task_id)
 
 
@@ -82,7 +82,7 @@ def nack(
         record.fail(connection, task, _trace(), cause)
         return _shown(session, actor, task_id)
     pause_s = policy.pause_s(task.attempt) if after_s is None else after_s
-    record.retry(connection, task, _trace(), cause, clock.now() + timedelta(seconds=pause_s))
+    record.retry(connection, task, _trace(), cause, due_at=clock.now() + timedelta(seconds=pause_s))
     return _shown(session, actor, task_id)
 
 

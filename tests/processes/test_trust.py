@@ -44,7 +44,9 @@ def call_step(url: str, **params: Any) -> dict[str, Any]:
 def states(server: Server) -> Counter[str]:
     database = server.database()
     with database.connect() as connection:
-        found = Counter(dict(connection.execute(sa.text("SELECT state, count(*) FROM runs GROUP BY state")).all()))
+        found = Counter(
+            dict(connection.execute(sa.text("SELECT state, count(*) FROM runs GROUP BY state")).all())
+        )
     database.dispose()
     return found
 
@@ -55,7 +57,9 @@ def send_events(url: str, refused: list[int]) -> None:
         for order in range(EVENTS):
             while True:
                 try:
-                    answer = caller.post(url, json={"order": order}, headers={"Idempotency-Key": f"order-{order}"})
+                    answer = caller.post(
+                        url, json={"order": order}, headers={"Idempotency-Key": f"order-{order}"}
+                    )
                 except httpx2.HTTPError:
                     time.sleep(0.05)
                     continue
@@ -77,7 +81,9 @@ def hurt(server: Server) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("repeat_safe", [True, False])
-def test_redis_emptied_and_workers_killed_lose_nothing_and_double_nothing(ledger: Ledger, repeat_safe: bool) -> None:
+def test_redis_emptied_and_workers_killed_lose_nothing_and_double_nothing(
+    ledger: Ledger, repeat_safe: bool
+) -> None:
     with running() as server:
         key = server.owner_key()
         trigger = {"type": "webhook.received", "params": {}}
@@ -96,7 +102,9 @@ def test_redis_emptied_and_workers_killed_lose_nothing_and_double_nothing(ledger
 
         ended = states(server)
         by_order = Counter(body["order"] for _, body in ledger.entries)
-        keys_of = {order: {key for key, body in ledger.entries if body["order"] == order} for order in by_order}
+        keys_of = {
+            order: {key for key, body in ledger.entries if body["order"] == order} for order in by_order
+        }
         assert sum(ended.values()) == EVENTS
         assert ended["succeeded"] <= len(by_order) <= EVENTS
         if repeat_safe:
