@@ -11,7 +11,7 @@ from app.errors import UnavailableError
 log = structlog.get_logger()
 
 
-def drain(lane: str) -> None:
+def drain(lane: str) -> None:  # noqa: ARG001 (RQ passes what was enqueued)
     """Empty the queues; `lane` names the line of workers that was rung."""
     worker: Worker = current_app.extensions["worker"]
     worker.drain()

@@ -179,7 +179,7 @@ def show(reports: list[dict[str, Any]], given: argparse.Namespace) -> None:
     print(
         f"{kind}, {os.cpu_count()} cores, Python {platform.python_version()}, {given.clients} clients, {offered},"
     )
-    print(f"{given.times} × {given.seconds:.0f} s; web 1, worker 1, load and target on the same machine")
+    print(f"{given.times} times {given.seconds:.0f} s; web 1, worker 1, load and target on the same machine")
     for report in reports:
         print(json.dumps({name: round(v, 1) if isinstance(v, float) else v for name, v in report.items()}))
     for name in ("runs_per_s", "p50_ms", "p99_ms", "lost"):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 
 async def client(
-    url: str, until: float, gap_s: float, start_s: float, took_ms: list[float], wrong: list[bytes]
+    url: str, until: float, *, gap_s: float, start_s: float, took_ms: list[float], wrong: list[bytes]
 ) -> None:
     """Call, wait for the answer, call again; each call begins on its own beat or as soon as possible after."""
     parts = urlsplit(url)

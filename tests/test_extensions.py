@@ -31,10 +31,14 @@ def test_writing_commits_once_at_the_end(engine, session):
 
 
 def test_writing_rolls_back_on_an_error(engine, session):
-    with pytest.raises(ValueError, match="no"), writing() as own:
-        add(own)
-        own.flush()
-        raise ValueError("no")
+    def breaks() -> None:
+        with writing() as own:
+            add(own)
+            own.flush()
+            raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        breaks()
 
     assert names(engine) == []
 
@@ -118,7 +122,9 @@ def test_a_database_that_cannot_be_read_is_unavailable(tmp_path):
         pass
 
 
-@pytest.mark.parametrize(("code", "crossed"), [("40P01", True), ("40001", True), ("55P03", False), (None, False)])
+@pytest.mark.parametrize(
+    ("code", "crossed"), [("40P01", True), ("40001", True), ("55P03", False), (None, False)]
+)
 def test_transactions_that_waited_for_each_other_are_known_by_their_code(code, crossed):
     original = Exception("gave up")
     original.sqlstate = code

@@ -53,7 +53,8 @@ class Place:
             made = {"created_at": clock.now()}
             connection.execute(sa.insert(Workspace), made | {"id": self.workspace_id, "name": "Shop"})
             connection.execute(
-                sa.insert(Queue), made | {"id": self.queue_id, "workspace_id": self.workspace_id, "name": "default"}
+                sa.insert(Queue),
+                made | {"id": self.queue_id, "workspace_id": self.workspace_id, "name": "default"},
             )
 
     @property
@@ -84,7 +85,9 @@ class Place:
 
     def attempts(self, task_id: str) -> list[tuple[int, str | None]]:
         with Session(self.engine.database) as session:
-            rows = session.scalars(sa.select(Attempt).where(Attempt.task_id == task_id).order_by(Attempt.fence))
+            rows = session.scalars(
+                sa.select(Attempt).where(Attempt.task_id == task_id).order_by(Attempt.fence)
+            )
             return [(row.number, row.outcome) for row in rows]
 
     def until(self, is_so: Callable[[], Any], *, within_s: float = 20) -> None:
@@ -96,7 +99,9 @@ class Place:
     def end_leases_now(self) -> None:
         with self.engine.database.begin() as connection:
             connection.execute(
-                sa.update(Task).where(Task.state == "running").values(lease_until=clock.now().replace(year=2020))
+                sa.update(Task)
+                .where(Task.state == "running")
+                .values(lease_until=clock.now().replace(year=2020))
             )
         tick.run(self.engine)
 
@@ -159,11 +164,16 @@ def test_jobs_that_are_none_of_ours_do_not_stop_the_worker(place):
 
     queue.enqueue("os.mkdir", args=(str(ran),))
     redis.rpush(queue.key, "no-such-job")
-    redis.hset("rq:job:damaged", mapping={"data": b"\x80\x04garbage", "created_at": "no time", "status": "queued"})
+    redis.hset(
+        "rq:job:damaged", mapping={"data": b"\x80\x04garbage", "created_at": "no time", "status": "queued"}
+    )
     redis.rpush(queue.key, "damaged")
     pickled = b"cposix\nmkdir\n(V" + str(ran).encode() + b"\ntR."
     now = clock.rfc3339(clock.now())
-    redis.hset("rq:job:pickled", mapping={"data": pickled, "created_at": now, "status": "queued", "origin": queue.name})
+    redis.hset(
+        "rq:job:pickled",
+        mapping={"data": pickled, "created_at": now, "status": "queued", "origin": queue.name},
+    )
     redis.rpush(queue.key, "pickled")
 
     with http_server() as provider:

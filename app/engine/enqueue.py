@@ -109,11 +109,10 @@ def store_event(
 
 def insert_once(model: Any, *unique: str) -> dict[str, Any]:
     """By dialect; `rowcount` of an INSERT is kept only where it is asked for."""
+    inserts: dict[str, Any] = {"sqlite": insert_sqlite(model), "postgresql": insert_pg(model)}
     return {
-        name: insert(model)
-        .on_conflict_do_nothing(index_elements=unique)
-        .execution_options(preserve_rowcount=True)
-        for name, insert in {"sqlite": insert_sqlite, "postgresql": insert_pg}.items()
+        name: insert.on_conflict_do_nothing(index_elements=unique).execution_options(preserve_rowcount=True)
+        for name, insert in inserts.items()
     }
 
 

@@ -18,12 +18,11 @@ from app.engine.core import Engine
 from app.engine.lend import lend
 from app.engine.material import RunMaterial
 from app.errors import SealError, UnavailableError
-from app.extensions import read_connection
 from app.models import Connection, StepKind
 from app.sdk import jsonvalues, templates
 from app.sdk.conditions import Condition, Match, Verdict, evaluate
-from app.sdk.declare import Action
-from app.sdk.errors import AuthError, RejectedError, TemporaryError
+from app.sdk.declare import Action, Context
+from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
 from app.sdk.fields import Settings, sentences
 
 log = structlog.get_logger()
@@ -75,7 +74,7 @@ def _execute(engine: Engine, task: Claimed, run: RunMaterial | None) -> Claimed 
         trying.fail(str(error))
     except Exception as error:  # the one place: whatever an integration raises must not lose the task
         log.exception("task_broke", task=task.id, action=task.action)
-        trying.fail(_bug(task, error))
+        trying.fail(_bug(task.action, error))
     return None
 
 
@@ -245,8 +244,9 @@ def valid_params(action: Action, given: Any) -> Settings:
         raise RejectedError(f"{action.title}: {objections}") from None
 
 
-def _bug(task: Claimed, error: Exception) -> str:
-    return f"{task.action} broke with an unexpected {type(error).__name__}; this is a bug, the server's log has more"
+def _bug(action: str | None, error: Exception) -> str:
+    what = action or "this step"
+    return f"{what} broke with an unexpected {type(error).__name__}; this is a bug, the server's log has more"
 
 
 def _prepare(engine: Engine, task: Claimed, given: Any) -> _Call:
@@ -262,23 +262,12 @@ def _prepare(engine: Engine, task: Claimed, given: Any) -> _Call:
 def _open(engine: Engine, task: Claimed) -> Settings | None:
     if task.connection_id is None:
         return None
-    row = _when_possible(task, lambda: _account(engine, task))
-    if row is None:
-        raise RejectedError("the connection of this step was deleted; choose another one")
+    connection_id = task.connection_id
+    # Ownership again, at run: a rule must never reach another workspace's account.
+    row = _when_possible(task, lambda: secrets.account(engine, task.workspace_id, connection_id))
     if not row.healthy:
         raise HeldError(f"held: the connection {row.name} is broken ({row.health_cause}); connect it again")
     return secrets.open_connection(engine.keyring, engine.catalogue, row)
-
-
-def _account(engine: Engine, task: Claimed) -> Any:
-    with read_connection(engine.database) as connection:
-        return connection.execute(
-            sa.select(Connection.__table__).where(
-                # Ownership again, at run: a rule must never reach another workspace's account.
-                Connection.id == task.connection_id,
-                Connection.workspace_id == task.workspace_id,
-            )
-        ).first()
 
 
 def _called(call: _Call, engine: Engine, task: Claimed, run: RunMaterial | None) -> Any:
@@ -292,10 +281,20 @@ def _called(call: _Call, engine: Engine, task: Claimed, run: RunMaterial | None)
         rule_id=run.rule_id if run else None,
         depth=run.depth + 1 if run else 1,
     )
+    return called(call.action, context, call.connection, call.params)
+
+
+def called(action: Action, context: Context, connection: Settings | None, params: Settings) -> Any:
+    """What an action gave. Raises what integrations raise; what else it raises is a bug, and logged as one."""
     try:
         with Timeout(policy.ACTION_DEADLINE_S):
-            return call.action.call(context, call.connection, call.params)
+            return action.call(context, connection, params)
     except Timeout:
         raise TemporaryError(
-            f"{call.action.title} did not end within {policy.ACTION_DEADLINE_S:.0f} seconds"
+            f"{action.title} did not end within {policy.ACTION_DEADLINE_S:.0f} seconds"
         ) from None
+    except IntegrationError:
+        raise
+    except Exception as error:
+        log.exception("action_broke", action=action.key)
+        raise RejectedError(_bug(action.key, error)) from None

@@ -4,6 +4,8 @@ import hashlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -40,9 +42,7 @@ class FileStore:
                 )
             digest.update(body)
             row = {"file_id": file_id, "number": number, "body": body, "created_at": clock.now()}
-            self.writer.submit(
-                lambda connection, row=row: connection.execute(sa.insert(FileChunk), row).rowcount
-            )
+            self.writer.submit(partial(_add_chunk, row=row))
         ref = FileRef(id=file_id, name=_plain(name), type=media_type, bytes=size, sha256=digest.hexdigest())
         self.writer.submit(lambda connection: _insert(connection, self.workspace_id, ref))
         return ref
@@ -74,6 +74,10 @@ class FileStore:
                 sa.select(FileChunk.body).where(FileChunk.file_id == file_id, FileChunk.number == number)
             )
         return body
+
+
+def _add_chunk(connection: sa.Connection, row: dict[str, Any]) -> None:
+    connection.execute(sa.insert(FileChunk), row)
 
 
 def _insert(connection: sa.Connection, workspace_id: str, ref: FileRef) -> None:

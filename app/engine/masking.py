@@ -7,7 +7,8 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 DOTS = "••••••"
 _SECRET_NAME = re.compile(
-    r"authorization|cookie|passw|secret|credential|signature|(^|[-_ .])(token|api[-_]?key|apikey|key)$|access[-_]?token",
+    r"authorization|cookie|passw|secret|credential|signature|access[-_]?token"
+    r"|(^|[-_ .])(token|api[-_]?key|apikey|key)$",
     re.IGNORECASE,
 )
 _HARMLESS = frozenset({"idempotency-key", "idempotency_key", "key"})

@@ -7,6 +7,8 @@ import sqlalchemy as sa
 from pydantic import BaseModel
 
 from app.crypto import KeyRing
+from app.engine.core import Engine
+from app.extensions import read_connection
 from app.models import Connection
 from app.sdk.declare import Catalogue, Integration
 from app.sdk.errors import AuthError, RejectedError
@@ -44,6 +46,19 @@ def open_connection(keyring: KeyRing, catalogue: Catalogue, row: Connection | sa
         )
     secrets = open_sealed(keyring, row.sealed, bound_to=row.id)
     return _fit(integration, row, row.settings | secrets)
+
+
+def account(engine: Engine, workspace_id: str, connection_id: str) -> sa.Row[Any]:
+    """A connection's row, of this workspace and no other. Raises RejectedError when it was deleted."""
+    with read_connection(engine.database) as connection:
+        row = connection.execute(
+            sa.select(Connection.__table__).where(
+                Connection.id == connection_id, Connection.workspace_id == workspace_id
+            )
+        ).first()
+    if row is None:
+        raise RejectedError("the connection of this step was deleted; choose another one")
+    return row
 
 
 def _fit(integration: Integration, row: Connection | sa.Row[Any], values: dict[str, Any]) -> Settings:

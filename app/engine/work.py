@@ -17,6 +17,7 @@ from app.engine.claim import Claimed, claim
 from app.engine.core import Engine
 from app.engine.execute import execute_chain
 from app.engine.policy import LEASE, RENEW_EVERY_S
+from app.engine.poll import Poller
 from app.errors import UnavailableError
 from app.extensions import read_connection
 from app.models import Attempt, Queue, State, Task
@@ -42,6 +43,7 @@ class Worker:
         self._active: dict[int, Claimed] = {}
         self._chains = 0
         self._drains = BoundedSemaphore(1)
+        self.poller = Poller(engine)
 
     def drain(self) -> None:
         """Claim and execute until nothing is due, or a minute has passed; a second drain returns at once."""
@@ -139,6 +141,8 @@ class Worker:
             tick.run(self.engine)
         if not reachable:
             gevent.spawn(self.drain)
+        if not self.stopping:
+            self.poller.look_due()
 
     def finish(self, grace_s: float) -> None:
         """Take nothing more, let what runs end, give back what has not begun to send."""

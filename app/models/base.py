@@ -3,7 +3,7 @@
 import enum
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, ClassVar
 
 from sqlalchemy import BigInteger, Dialect, Enum, MetaData, Text
 from sqlalchemy.orm import DeclarativeBase
@@ -20,7 +20,7 @@ def _values(words: type[enum.Enum]) -> list[str]:
 
 
 class Base(DeclarativeBase):
-    type_annotation_map = {
+    type_annotation_map: ClassVar[dict[Any, Any]] = {
         # As plain text: a new word needs no change of the table.
         enum.Enum: Enum(enum.Enum, native_enum=False, length=20, values_callable=_values),
     }

@@ -167,6 +167,8 @@ def _arm(session: Session, engine: Engine, rule: Rule, version: RuleVersion) -> 
     trigger.version_id = version.id
     if trigger.kind is TriggerKind.SCHEDULE and trigger.next_due_at is None:
         trigger.next_due_at = _first_slot(engine, trigger)
+    if trigger.kind is TriggerKind.POLL and trigger.next_due_at is None:
+        trigger.next_due_at = clock.now()
     session.flush()
 
 

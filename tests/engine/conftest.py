@@ -21,7 +21,7 @@ from app.engine.commit import GroupCommit
 from app.engine.enqueue import Armed, NewTask, Receipt
 from app.engine.execute import execute_chain
 from app.extensions import write_connection
-from app.models import Attempt, Base, Event, Queue, Run, Task, Trigger, TriggerKind, Workspace
+from app.models import Attempt, Base, Event, Run, Task, Trigger, TriggerKind, Workspace
 from app.models.queue import DEFAULT_QUEUE
 from app.sdk.declare import Catalogue, Integration, Occurrence, Sample
 from app.sdk.fields import Settings, setting
@@ -182,7 +182,9 @@ def bench(engine: core.Engine, provider: Provider, session: Session) -> Bench:
 def workspace(engine: core.Engine, provider: Provider) -> Bench:
     row = factories.WorkspaceFactory.build()
     with write_connection(engine.database) as connection:
-        connection.execute(sa.insert(Workspace), {"id": row.id, "name": row.name, "created_at": row.created_at})
+        connection.execute(
+            sa.insert(Workspace), {"id": row.id, "name": row.name, "created_at": row.created_at}
+        )
     bench = Bench(engine, provider, row.id, "")
     bench.queue_id = bench.queue(DEFAULT_QUEUE)
     return bench
@@ -200,7 +202,12 @@ def once(key: str, **more: Any) -> dict[str, Any]:
 
 
 def only_if(key: str, name: str, op: str, value: Any) -> dict[str, Any]:
-    return {"key": key, "kind": "filter", "conditions": [{"field": name, "op": op, "value": value}], "match": "all"}
+    return {
+        "key": key,
+        "kind": "filter",
+        "conditions": [{"field": name, "op": op, "value": value}],
+        "match": "all",
+    }
 
 
 @pytest.fixture(scope="session")

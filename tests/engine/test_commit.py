@@ -49,7 +49,7 @@ def at_once(calls: list[Any]) -> list[Any]:
     def outcome(call: Any) -> Any:
         try:
             return call()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is what the test looks at)
             return error
 
     with ThreadPoolExecutor(len(calls)) as pool:
@@ -127,7 +127,10 @@ def test_exactly_the_units_that_did_not_fail_are_stored_once(lines, good, linger
     writer = GroupCommit(lines, linger_s=linger_ms / 1000)
 
     outcomes = at_once(
-        [lambda n=n, fine=fine: writer.submit(adds(str(n)) if fine else objects) for n, fine in enumerate(good)]
+        [
+            lambda n=n, fine=fine: writer.submit(adds(str(n)) if fine else objects)
+            for n, fine in enumerate(good)
+        ]
     )
 
     assert [isinstance(outcome, str) for outcome in outcomes] == good
@@ -285,4 +288,3 @@ def test_a_leader_that_is_killed_leaves_a_writer_that_works(tmp_path):
     )  # fmt: skip
 
     assert answer.stdout.strip() == "['after', 'posted']", answer.stderr
-

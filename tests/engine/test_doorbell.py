@@ -12,7 +12,15 @@ from rq_scheduler import Scheduler
 
 from app.config import CHECKOUT
 from app.engine import doorbell
-from app.engine.doorbell import BELL_LIFE_S, DRAIN_QUEUE, TICK_ENTRY, TICK_QUEUE, Doorbell, KnownJob, TickQueue
+from app.engine.doorbell import (
+    BELL_LIFE_S,
+    DRAIN_QUEUE,
+    TICK_ENTRY,
+    TICK_QUEUE,
+    Doorbell,
+    KnownJob,
+    TickQueue,
+)
 
 
 @pytest.fixture

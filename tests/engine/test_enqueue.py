@@ -41,7 +41,9 @@ def test_the_same_event_a_hundred_times_at_once_is_one_event(bench):
 
     with ThreadPoolExecutor(20) as pool:
         receipts = list(
-            pool.map(lambda n: enqueue.accept(engines[n % 2], armed, Occurrence("same", {"n": n})), range(100))
+            pool.map(
+                lambda n: enqueue.accept(engines[n % 2], armed, Occurrence("same", {"n": n})), range(100)
+            )
         )
 
     assert sum(not receipt.duplicate for receipt in receipts) == 1

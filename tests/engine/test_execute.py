@@ -38,7 +38,9 @@ def account(bench, **values) -> str:
 
 
 def test_a_run_goes_through_its_steps_and_succeeds(bench, provider):
-    bench.accept(bench.arm(step("one", "{{ event.total }}"), step("two", "{{ steps.one.heard }}")), {"total": 7})
+    bench.accept(
+        bench.arm(step("one", "{{ event.total }}"), step("two", "{{ steps.one.heard }}")), {"total": 7}
+    )
 
     bench.work()
 
@@ -286,7 +288,12 @@ def test_a_repeatable_action_is_tried_again_later(bench, provider):
     bench.work()
 
     task = bench.row(Task)
-    assert (task.state, task.cause, task.lease_until, task.worker_id) == ("waiting", "the service is away", None, None)
+    assert (task.state, task.cause, task.lease_until, task.worker_id) == (
+        "waiting",
+        "the service is away",
+        None,
+        None,
+    )
     assert clock.now() - timedelta(seconds=1) < task.due_at <= clock.now() + timedelta(seconds=20)
     assert bench.attempts(task.id) == [(1, "retried")]
     assert (bench.run().state, bench.run().cause) == ("waiting", "the service is away")
@@ -458,7 +465,9 @@ def test_a_stale_worker_changes_no_row(bench, provider):
     assert bench.run().state == "running"
 
 
-@pytest.mark.parametrize("error", [RejectedError("no"), TemporaryError("away"), AuthError("who"), ValueError("bug")])
+@pytest.mark.parametrize(
+    "error", [RejectedError("no"), TemporaryError("away"), AuthError("who"), ValueError("bug")]
+)
 def test_a_stale_workers_failure_changes_no_row(bench, provider, error):
     def answer(params):
         bench.write(lambda connection: connection.execute(sa.update(Task).values(fence=Task.fence + 1)))
@@ -507,7 +516,9 @@ def test_no_step_follows_in_a_run_canceled_meanwhile(bench, provider, session):
     [(TemporaryError("away"), step), (TemporaryError("away"), once), (AuthError("who"), step)],
     ids=["retry", "uncertain", "held"],
 )
-def test_a_task_of_a_run_canceled_meanwhile_does_not_wait_for_another_try(bench, provider, session, error, make):
+def test_a_task_of_a_run_canceled_meanwhile_does_not_wait_for_another_try(
+    bench, provider, session, error, make
+):
     def answer(params):
         with writing() as own:
             life.cancel_run(own, own.get_one(Run, bench.run().id))

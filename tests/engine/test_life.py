@@ -162,7 +162,9 @@ def failed_run(bench, provider, *steps):
 
 
 def test_a_replay_from_a_step_keeps_what_the_steps_before_gave(bench, provider):
-    run_id = failed_run(bench, provider, step("one"), step("two", "breaks"), step("three", "{{ steps.one.heard }}"))
+    run_id = failed_run(
+        bench, provider, step("one"), step("two", "breaks"), step("three", "{{ steps.one.heard }}")
+    )
     provider.answer = lambda params: {"heard": params.what}
     provider.heard.clear()
 
@@ -230,7 +232,9 @@ def test_canceling_a_steps_task_cancels_its_run(bench):
     assert bench.run().state == "canceled"
 
 
-@pytest.mark.parametrize(("resolution", "heard"), [("done", ["two"]), ("skip", ["two"]), ("again", ["one", "two"])])
+@pytest.mark.parametrize(
+    ("resolution", "heard"), [("done", ["two"]), ("skip", ["two"]), ("again", ["one", "two"])]
+)
 def test_an_answered_question_lets_the_run_go_on(bench, provider, resolution, heard):
     def answer(params):
         raise TemporaryError("the line broke")
@@ -309,7 +313,13 @@ class Life(RuleBasedStateMachine):
 
     @rule(
         error=st.sampled_from(
-            [None, RejectedError("no"), TemporaryError("away"), TemporaryError("no line", sent=False), KeyError("bug")]
+            [
+                None,
+                RejectedError("no"),
+                TemporaryError("away"),
+                TemporaryError("no line", sent=False),
+                KeyError("bug"),
+            ]
         )
     )
     def execute(self, error):

@@ -35,7 +35,9 @@ def test_a_secret_in_a_query_is_hidden_and_the_rest_is_kept():
     assert shown == {"url": f"https://shop.example/a?api_key={DOTS}&page=2#x"}
 
 
-@pytest.mark.parametrize("url", ["https://shop.example/a?page=2&q=%20", "http://[broken?token=x", "not a url?token=x"])
+@pytest.mark.parametrize(
+    "url", ["https://shop.example/a?page=2&q=%20", "http://[broken?token=x", "not a url?token=x"]
+)
 def test_an_address_without_a_secret_is_left_as_it_is(url):
     assert mask({"url": url}) == {"url": url}
 

@@ -4,7 +4,9 @@ from app.engine import payloads
 from app.models import Payload
 
 
-@pytest.mark.parametrize("value", [None, 0, "", "text", {"a": [1, 2.5, None, True]}, "a\x00b\ud800", "größer"])
+@pytest.mark.parametrize(
+    "value", [None, 0, "", "text", {"a": [1, 2.5, None, True]}, "a\x00b\ud800", "größer"]
+)
 def test_a_small_value_stays_inline(bench, value):
     stored = bench.write(lambda connection: payloads.store(connection, bench.workspace_id, value))
 
@@ -25,7 +27,10 @@ def test_a_large_value_is_kept_beside_and_comes_back(bench, value):
 def test_the_limit_itself_is_inline(bench):
     value = "x" * (payloads.INLINE_BYTES - 2)
 
-    assert bench.write(lambda connection: payloads.store(connection, bench.workspace_id, value)) == (value, None)
+    assert bench.write(lambda connection: payloads.store(connection, bench.workspace_id, value)) == (
+        value,
+        None,
+    )
 
 
 def test_a_payload_that_was_removed_is_nothing(bench):

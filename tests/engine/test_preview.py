@@ -1,7 +1,8 @@
 import pytest
 
 from app.engine import preview
-from app.errors import NotFoundError, SealError
+from app.errors import SealError
+from app.sdk.errors import RejectedError
 from app.models import Task
 from app.sdk.errors import RejectedError
 from tests.engine.conftest import once, only_if, step, workspace
@@ -42,7 +43,7 @@ def test_an_account_of_another_workspace_is_not_there(bench, provider, whose):
     elsewhere = account(workspace(bench.engine, provider))
     made = step("one", connection="con_gone" if whose == "nobody" else elsewhere)
 
-    with pytest.raises(NotFoundError):
+    with pytest.raises(RejectedError, match="deleted"):
         preview.call(bench.engine, bench.workspace_id, made, {})
 
     assert provider.heard == []

@@ -31,12 +31,14 @@ def test_a_secret_moved_to_another_row_does_not_open(bench):
     first, second = account(bench), account(bench)
     bench.set(bench.row(Connection, id=second), sealed=bench.row(Connection, id=first).sealed)
 
+    row = bench.row(Connection, id=second)
     with pytest.raises(SealError):
-        row = bench.row(Connection, id=second)
         secrets.open_connection(bench.engine.keyring, bench.engine.catalogue, row)
 
 
-@pytest.mark.parametrize("sealed", ["", "k1.", "k1.AAAA", "k1.not base64 at all!", "k1.é", "k9.AAAA", "k1." + "A" * 13])
+@pytest.mark.parametrize(
+    "sealed", ["", "k1.", "k1.AAAA", "k1.not base64 at all!", "k1.é", "k9.AAAA", "k1." + "A" * 13]
+)
 def test_a_damaged_secret_does_not_open_and_says_which(bench, sealed):
     with pytest.raises(SealError):
         opened(bench, sealed=sealed)

@@ -20,7 +20,9 @@ def steady_clock():
 def lose(bench, task, *, begun=False) -> None:
     """As a worker that is killed leaves it."""
     if begun:
-        bench.write(lambda connection: record.begin(connection, task, record.Trace(clock.now(), announced=True)))
+        bench.write(
+            lambda connection: record.begin(connection, task, record.Trace(clock.now(), announced=True))
+        )
     bench.end_lease(task.id)
 
 

@@ -1,0 +1,181 @@
+"""Poll triggers: looking regularly for something new, and making one event of each thing found."""
+
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from gevent import Timeout
+from gevent.pool import Pool
+from pydantic import ValidationError
+
+from app import clock
+from app.engine import secrets
+from app.engine.core import Engine
+from app.engine.enqueue import Armed, store_event
+from app.engine.lend import lend
+from app.errors import SealError
+from app.extensions import read_connection
+from app.models import Connection, Trigger, TriggerKind
+from app.sdk.declare import Batch
+from app.sdk.declare import Trigger as Declared
+from app.sdk.errors import AuthError, IntegrationError, TemporaryError
+from app.sdk.fields import Settings
+
+log = structlog.get_logger()
+
+# Looks of one process at the same time; a slow service must not keep the others waiting.
+_AT_ONCE = 20
+_DEADLINE_S = 120.0
+# Kept per trigger, so that an item that comes again between two looks is known.
+KEYS_KEPT = 5000
+_SHORTEST = timedelta(seconds=5)
+_BUSY = timedelta(minutes=1)
+
+
+class Poller:
+    """The looks that this process has under way."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._pool = Pool(_AT_ONCE)
+
+    def look_due(self) -> int:
+        """Begin every look that is due and finds a place; how many. Returns before they end."""
+        started = 0
+        for row in self._due(self._pool.free_count()):
+            next_at = clock.now() + interval(self._engine, row)
+            if self._engine.writer.submit(partial(_take, row=row, next_at=next_at)):
+                self._pool.spawn(look, self._engine, row, next_at)
+                started += 1
+        return started
+
+    def join(self, timeout_s: float) -> None:
+        self._pool.join(timeout=timeout_s)
+
+    def _due(self, limit: int) -> list[Any]:
+        if not limit:
+            return []
+        with read_connection(self._engine.database) as connection:
+            return list(
+                connection.execute(
+                    sa.select(Trigger.__table__)
+                    .where(Trigger.kind == TriggerKind.POLL, Trigger.next_due_at <= clock.now())
+                    .order_by(Trigger.next_due_at)
+                    .limit(limit)
+                )
+            )
+
+
+def interval(engine: Engine, row: Any) -> timedelta:
+    """How long to the next look: the rule's own `every_minutes`, never below the integration's shortest."""
+    declared = engine.catalogue.trigger(row.type)
+    if declared is None:
+        return _BUSY
+    default = declared.params.model_fields.get("every_minutes")
+    minutes = row.params.get("every_minutes", default.default if default else 0)
+    return max(declared.every or _SHORTEST, timedelta(minutes=float(minutes)))
+
+
+def look(engine: Engine, row: Any, next_at: datetime) -> int:
+    """One look: store what is new and where it got to; how many events. A failure is shown at the trigger."""
+    try:
+        with Timeout(_DEADLINE_S, TemporaryError(f"looking took longer than {_DEADLINE_S:.0f} seconds")):
+            batch = _found(engine, row)
+    except AuthError as error:
+        _broken(engine, row, str(error))
+    except TemporaryError as error:
+        after = max(_BUSY, timedelta(seconds=error.after or 0))
+        _note(engine, row, next_at, str(error), due_at=max(next_at, clock.now() + after))
+    except (IntegrationError, SealError) as error:
+        _note(engine, row, next_at, str(error), due_at=next_at)
+    except ValidationError:
+        _note(
+            engine, row, next_at, "its settings do not fit any more; open the rule and save it", due_at=None
+        )
+    else:
+        stored = engine.writer.submit(lambda connection: _store(connection, row, next_at, batch))
+        if stored:
+            engine.doorbell.ring()
+        return stored
+    return 0
+
+
+def _found(engine: Engine, row: Any) -> Batch:
+    declared = engine.catalogue.trigger(row.type)
+    if declared is None or declared.call is None:
+        raise IntegrationError(f"the trigger {row.type} is not installed here; choose another one")
+    params = declared.params.model_validate(row.params)
+    context = lend(engine, declared.key, workspace_id=row.workspace_id, key=row.id)
+    batch: Batch = declared.call(
+        context, _account(engine, row, declared), params, row.cursor, row.recent_keys
+    )
+    return batch
+
+
+def _account(engine: Engine, row: Any, declared: Declared) -> Settings | None:
+    if row.connection_id is None:
+        if declared.need == "required":
+            raise IntegrationError("no connection is chosen; choose one in the rule")
+        return None
+    account = secrets.account(engine, row.workspace_id, row.connection_id)
+    if not account.healthy:
+        raise IntegrationError(f"waits: the connection {account.name} is broken; connect it again")
+    return secrets.open_connection(engine.keyring, engine.catalogue, account)
+
+
+def _take(connection: sa.Connection, row: Any, next_at: datetime) -> bool:
+    """Whether this look is ours: the next one is due then, also when this process dies now."""
+    changed = connection.execute(
+        sa.update(Trigger)
+        .where(Trigger.id == row.id, Trigger.next_due_at == row.next_due_at)
+        .values(next_due_at=next_at)
+    )
+    return bool(changed.rowcount)
+
+
+def _store(connection: sa.Connection, row: Any, next_at: datetime, batch: Batch) -> int:
+    moved = connection.execute(
+        sa.update(Trigger)
+        # Moved meanwhile: the rule was edited or turned off, and this look counts no more.
+        .where(Trigger.id == row.id, Trigger.next_due_at == next_at)
+        .values(
+            cursor=batch.cursor,
+            recent_keys=batch.recent_keys[-KEYS_KEPT:],
+            last_error=None,
+            last_fired_at=clock.now() if batch.occurrences else row.last_fired_at,
+        )
+    )
+    if not moved.rowcount:
+        return 0
+    armed = Armed(row.workspace_id, row.id, row.type, row.rule_id, row.version_id)
+    receipts = [store_event(connection, armed, occurrence) for occurrence in batch.occurrences]
+    return sum(not receipt.duplicate for receipt in receipts)
+
+
+def _note(engine: Engine, row: Any, next_at: datetime, sentence: str, *, due_at: datetime | None) -> None:
+    log.info("poll_failed", trigger=row.id, cause=sentence)
+    engine.writer.submit(
+        lambda connection: (
+            connection.execute(
+                sa.update(Trigger)
+                .where(Trigger.id == row.id, Trigger.next_due_at == next_at)
+                .values(last_error=sentence, next_due_at=due_at)
+            ).rowcount
+        )
+    )
+
+
+def _broken(engine: Engine, row: Any, sentence: str) -> None:
+    """The account was refused: the trigger waits for it to be connected again."""
+
+    def unit(connection: sa.Connection) -> None:
+        connection.execute(
+            sa.update(Connection)
+            .where(Connection.id == row.connection_id, Connection.workspace_id == row.workspace_id)
+            .values(healthy=False, health_cause=sentence, checked_at=clock.now())
+        )
+        connection.execute(sa.update(Trigger).where(Trigger.id == row.id).values(last_error=sentence))
+
+    engine.writer.submit(unit)

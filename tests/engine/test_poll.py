@@ -1,0 +1,177 @@
+"""Poll triggers on a real database: each new thing is one event, also where a look is cut short."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from app import clock, ids
+from app.engine import secrets
+from app.engine.core import Engine
+from app.engine.poll import Poller, look
+from app.models import Connection, Event, Run, Trigger, TriggerKind
+from app.sdk.declare import Batch, Catalogue, Integration, Occurrence
+from app.sdk.errors import AuthError, RejectedError, TemporaryError
+from app.sdk.fields import Settings, setting
+from tests import factories
+from tests.engine.conftest import Bench, step
+
+
+@dataclass
+class Shelf:
+    """The service that is looked at."""
+
+    items: list[str] = field(default_factory=list)
+    trouble: Exception | None = None
+
+
+class Place(Settings):
+    every_minutes: int = setting("Look every … minutes", 5, ge=1)
+
+
+def parcels(shelf: Shelf) -> Integration:
+    integration = Integration("tests.parcels", "Parcels", "tell of parcels", need="none")
+
+    @integration.poll("New parcel", every=timedelta(seconds=30), samples=[{"parcel": "a"}])
+    def parcel(_ctx: Any, _connection: Any, params: Place, cursor: Any, recent_keys: list[str]) -> Batch:
+        """Tells of each parcel on the shelf."""
+        if shelf.trouble:
+            raise shelf.trouble
+        new = [item for item in shelf.items if item not in recent_keys]
+        found = [] if cursor is None else [Occurrence(item, {"parcel": item}) for item in new]
+        return Batch(found, len(shelf.items), [*recent_keys, *new])
+
+    return integration
+
+
+@pytest.fixture
+def shelf() -> Shelf:
+    return Shelf()
+
+
+@pytest.fixture
+def engine(engine: Engine, shelf: Shelf) -> Engine:
+    known = dict(engine.catalogue.integrations)
+    return replace(engine, catalogue=Catalogue(known | {"parcels": parcels(shelf)}))
+
+
+@pytest.fixture
+def due(bench: Bench) -> Iterator[str]:
+    """The id of a poll trigger that is due now."""
+    armed = bench.arm(
+        step("tell"), kind=TriggerKind.POLL, type="parcels.parcel", params={}, next_due_at=clock.now()
+    )
+    return armed.trigger_id
+
+
+def look_once(bench: Bench) -> int:
+    """Everything that is due; how many looks began."""
+    poller = Poller(bench.engine)
+    began = poller.look_due()
+    poller.join(10)
+    return began
+
+
+def make_due(bench: Bench, trigger_id: str) -> None:
+    bench.set(bench.row(Trigger, id=trigger_id), next_due_at=clock.now())
+
+
+def test_the_first_look_starts_nothing_and_remembers_what_is_there(
+    bench: Bench, shelf: Shelf, due: str
+) -> None:
+    shelf.items = ["old"]
+
+    look_once(bench)
+
+    assert bench.rows(Event) == []
+    assert bench.row(Trigger, id=due).recent_keys == ["old"]
+
+
+def test_what_is_new_makes_one_event_each_and_a_run(bench: Bench, shelf: Shelf, due: str) -> None:
+    look_once(bench)
+    shelf.items = ["a", "b"]
+
+    for _ in range(3):
+        make_due(bench, due)
+        look_once(bench)
+
+    assert [event.data for event in bench.rows(Event)] == [{"parcel": "a"}, {"parcel": "b"}]
+    assert len(bench.rows(Run)) == 2
+
+
+def test_a_look_is_one_workers_and_the_next_is_due_later(bench: Bench, due: str) -> None:
+    assert [look_once(bench), look_once(bench)] == [1, 0]
+
+    next_due_at = bench.row(Trigger, id=due).next_due_at
+    assert next_due_at > clock.now() + timedelta(minutes=4)
+
+
+def test_a_rule_edited_during_a_look_keeps_its_cursor_and_loses_nothing(
+    bench: Bench, shelf: Shelf, due: str
+) -> None:
+    look_once(bench)
+    shelf.items = ["a"]
+    row = bench.row(Trigger, id=due)
+
+    stale = look(bench.engine, row, clock.now() - timedelta(hours=1))
+
+    assert stale == 0
+    make_due(bench, due)
+    look_once(bench)
+    assert [event.key for event in bench.rows(Event)] == ["a"]
+
+
+@pytest.mark.parametrize(
+    "trouble", [TemporaryError("the shelf is away", after=600), RejectedError("no such shelf")]
+)
+def test_a_failed_look_says_why_and_goes_on(bench: Bench, shelf: Shelf, due: str, trouble: Exception) -> None:
+    look_once(bench)
+    shelf.trouble = trouble
+    make_due(bench, due)
+    look_once(bench)
+    failed = bench.row(Trigger, id=due)
+
+    shelf.trouble, shelf.items = None, ["a"]
+    make_due(bench, due)
+    look_once(bench)
+
+    assert failed.last_error == str(trouble)
+    assert bench.row(Trigger, id=due).last_error is None
+    assert [event.key for event in bench.rows(Event)] == ["a"]
+
+
+def test_a_service_that_asks_for_time_gets_it(bench: Bench, shelf: Shelf, due: str) -> None:
+    shelf.trouble = TemporaryError("slow down", after=3600)
+
+    look_once(bench)
+
+    assert bench.row(Trigger, id=due).next_due_at > clock.now() + timedelta(minutes=59)
+
+
+def test_a_refused_account_is_marked_broken(bench: Bench, shelf: Shelf) -> None:
+    account = ids.new("con")
+    sealed = secrets.seal(bench.engine.keyring, {"password": "p"}, bound_to=account)
+    bench.add(
+        factories.ConnectionFactory,
+        id=account,
+        integration="probe",
+        healthy=True,
+        settings={"user": "u"},
+        sealed=sealed,
+    )
+    armed = bench.arm(
+        step("tell"),
+        kind=TriggerKind.POLL,
+        type="parcels.parcel",
+        connection_id=None,
+        next_due_at=clock.now(),
+    )
+    bench.set(bench.row(Trigger, id=armed.trigger_id), connection_id=account)
+    shelf.trouble = AuthError("the key was revoked")
+
+    look_once(bench)
+
+    row = bench.row(Connection, id=account)
+    assert (row.healthy, bench.row(Trigger, id=armed.trigger_id).last_error is not None) == (False, True)
