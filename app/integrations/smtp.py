@@ -1,5 +1,6 @@
 """SMTP: send mail through any mail server."""
 
+import re
 from collections.abc import Mapping
 from email.headerregistry import Address
 from typing import Any, Final
@@ -7,15 +8,19 @@ from typing import Any, Final
 from pydantic import SecretStr, ValidationInfo, field_validator
 
 from app.sdk import mail
+from app.sdk.attachments import FileList
+from app.sdk.channels import Security
+from app.sdk.context import FileRef
 from app.sdk.declare import Context, Integration, Sample
 from app.sdk.fields import Settings, Text, setting
-from app.sdk.smtp import Security, Server, session
+from app.sdk.smtp import Server, session
 
 smtp = Integration(module=__name__, title="Mail (SMTP)", about="send mail through your own mail account")
 
 _CHECK_DEADLINE_S: Final = 15.0
 _SEND_DEADLINE_S: Final = 60.0
 _MAX_RECIPIENTS: Final = 100
+_CONTENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 @smtp.connection
@@ -101,6 +106,22 @@ class Mail(Settings):
         validate_default=True,
     )
 
+    attachments: FileList = setting(
+        "Attachments",
+        [],
+        help="files of earlier steps, 25 MB together",
+        example="{{ steps.download.file }}",
+        widget="list",
+        max_length=50,
+    )
+    images: dict[str, FileRef] = setting(
+        "Images in the HTML",
+        {},
+        help='a name and a file; the HTML shows the one named logo with <img src="cid:logo">',
+        widget="pairs",
+        max_length=20,
+    )
+
     @field_validator("to", "cc", "bcc", mode="before")
     @classmethod
     def _is_list(cls, given: Any) -> Any:
@@ -121,6 +142,15 @@ class Mail(Settings):
         if given:
             mail.parse_address(given)
         return given
+
+    @field_validator("images")
+    @classmethod
+    def _fits_the_html(cls, images: dict[str, FileRef], info: ValidationInfo) -> dict[str, FileRef]:
+        if images and not info.data.get("html"):
+            raise ValueError("needs html that shows them")
+        if wrong := [name for name in images if not _CONTENT_ID.fullmatch(name)]:
+            raise ValueError(f"takes letters, digits, dots and dashes in a name, unlike {wrong[0][:40]}")
+        return images
 
     @field_validator("html")
     @classmethod
@@ -146,7 +176,7 @@ class Mail(Settings):
     ],
 )
 def send(ctx: Context, connection: Account, params: Mail) -> Mapping[str, Any]:
-    """Sends one mail to all the addresses; tells which of them the server took."""
+    """Sends one mail, with files if you like, to all the addresses; tells which of them the server took."""
     sender = mail.parse_address(connection.sender)
     to, cc, bcc = (
         [mail.parse_address(text) for text in group] for group in (params.to, params.cc, params.bcc)
@@ -159,10 +189,12 @@ def send(ctx: Context, connection: Account, params: Mail) -> Mapping[str, Any]:
         "Subject": params.subject,
         "Message-ID": mail.message_id(ctx.idempotency_key, sender),
     }
-    message = mail.compose(headers, params.text, params.html, at=ctx.now)
+    attachments = mail.attached(ctx.files, params.attachments, params.images)
+    composed = mail.compose(headers, params.text, params.html, at=ctx.now)
+    message = mail.outgoing(composed, attachments, ctx.files)
     recipients = list(dict.fromkeys(address.addr_spec for address in (*to, *cc, *bcc)))
     with session(ctx.guard, _server(connection), deadline_s=_SEND_DEADLINE_S) as client:
-        refused = client.send_message(message, sender.addr_spec, recipients)
+        refused = client.send_mail(sender.addr_spec, message, recipients)
         sentences = {name: f"{code} {client.sentence(said)}" for name, (code, said) in refused.items()}
     return {
         "accepted": [name for name in recipients if name not in refused],

@@ -1,23 +1,20 @@
 """SMTP to addresses that were checked: smtplib's client with one deadline, its failures in our vocabulary."""
 
-import io
 import smtplib
 import socket
 import ssl
 import time
-from collections.abc import Container, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import Any, Final, Literal, NoReturn, TypeAlias, cast
+from typing import Any, Final, NoReturn, cast
 
-import httpcore2
-
-from app.sdk.addresses import SMTP_PORTS, AddressGuard, canonical_host
+from app.sdk.addresses import SMTP_PORTS, AddressGuard
+from app.sdk.channels import Channel, Security, Upgrade, open_channel
 from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
-from app.sdk.wire import PlainStream, TlsStream
+from app.sdk.mail import Outgoing
 
-Security: TypeAlias = Literal["starttls", "tls", "none"]
+_PORTS: Final = SMTP_PORTS | {1025}
 
 # RFC 4954 §6: authentication required, mechanism too weak, credentials invalid, encryption required.
 _AUTH_CODES: Final = frozenset({530, 534, 535, 538})
@@ -60,7 +57,7 @@ class Session(smtplib.SMTP):
     def __init__(self, guard: AddressGuard, server: Server, until: float) -> None:
         super().__init__(local_hostname=server.greets_as)
         self._guard, self._server, self._until = guard, server, until
-        self._host = canonical_host(server.host)
+        self._upgrade = Upgrade(server.host, server.port, server.accept_self_signed)
         # From here on, silence does not mean that nothing was delivered.
         self.handed_over = False
 
@@ -71,7 +68,7 @@ class Session(smtplib.SMTP):
             raise smtplib.SMTPConnectError(code, greeting)
         self.ehlo_or_helo_if_needed()
         if server.security == "starttls":
-            self.starttls(context=cast("ssl.SSLContext", _Upgrade(server, self._host)))
+            self.starttls(context=cast("ssl.SSLContext", self._upgrade))
             self.ehlo_or_helo_if_needed()
         if server.username:
             self.login(server.username, server.password)
@@ -80,13 +77,26 @@ class Session(smtplib.SMTP):
         """What was accepted stays accepted, however the goodbye goes."""
         with suppress(smtplib.SMTPException, OSError):
             if self.sock is not None:
-                cast("_Channel", self.sock).until = min(self._until, time.monotonic() + _GOODBYE_S)
+                cast("Channel", self.sock).until = min(self._until, time.monotonic() + _GOODBYE_S)
                 self.quit()
         self.close()
 
     def data(self, msg: Any) -> tuple[int, bytes]:
+        """As smtplib's, for an Outgoing that is never whole in memory."""
         self.handed_over = True
-        return super().data(msg)
+        self.putcmd("data")
+        code, said = self.getreply()
+        if code != 354:
+            raise smtplib.SMTPDataError(code, said)
+        for piece in msg:
+            self.send(piece)
+        self.send(b".\r\n")
+        return self.getreply()
+
+    def send_mail(self, sender: str, message: Outgoing, recipients: list[str]) -> dict[str, tuple[int, bytes]]:
+        """Whom the server refused, with code and words; raises when that is everyone."""
+        # smtplib asks a message for its length, which it announces, and hands it on to `data`.
+        return self.sendmail(sender, recipients, cast("str", message))
 
     def sentence(self, said: bytes | str) -> str:
         """What the server said, on one line, cut, without our password."""
@@ -132,92 +142,7 @@ class Session(smtplib.SMTP):
         return RejectedError(f"{host} refused this mail ({code} {said})")
 
     def _get_socket(self, host: str, port: int, timeout: float) -> socket.socket:
-        left = self._until - time.monotonic()
-        connection = self._guard.connect(host, port, left, ports=_ports(self._guard, port))
-        channel = _Channel(connection, self._until)
+        channel = open_channel(self._guard, self._upgrade, ports=_PORTS, until=self._until)
         if self._server.security == "tls":
-            channel = _Upgrade(self._server, self._host).wrap_socket(channel)
+            channel = self._upgrade.wrap_socket(channel)
         return cast("socket.socket", channel)
-
-
-def _ports(guard: AddressGuard, port: int) -> Container[int]:
-    """The ports of mail; an operator who allows private networks may run a server on any high port."""
-    high = {port} if guard.allow_private and port >= 1024 else set()
-    return SMTP_PORTS | {1025} | high
-
-
-class _Channel:
-    """A stream of app.sdk.wire in the shape that smtplib expects of a socket."""
-
-    def __init__(self, connection: socket.socket, until: float, stream: PlainStream | None = None) -> None:
-        self.connection, self.until = connection, until
-        self._stream = stream or PlainStream(connection)
-
-    def sendall(self, data: bytes) -> None:
-        with _as_os_error():
-            self._stream.write(data, self.until)
-
-    def receive(self, max_bytes: int) -> bytes:
-        with _as_os_error():
-            return self._stream.read(max_bytes, self.until)
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_Incoming(self))
-
-    def close(self) -> None:
-        self._stream.close()
-
-
-class _Incoming(io.RawIOBase):
-    def __init__(self, channel: _Channel) -> None:
-        self._channel = channel
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self._channel.receive(len(buffer))
-        buffer[: len(data)] = data
-        return len(data)
-
-
-@dataclass(frozen=True, slots=True)
-class _Upgrade:
-    """From plain to TLS; has the one method of SSLContext that `starttls` calls."""
-
-    server: Server
-    host: str
-
-    def wrap_socket(self, channel: _Channel, server_hostname: str = "") -> _Channel:
-        stream = TlsStream(channel.connection, _tls(self.server.accept_self_signed), self.host)
-        try:
-            stream.shake_hands(channel.until)
-        except (httpcore2.TimeoutException, httpcore2.NetworkError, ssl.SSLError) as error:
-            stream.close()
-            raise TemporaryError(_handshake_failure(self.server, error), sent=False) from error
-        return _Channel(channel.connection, channel.until, stream)
-
-
-def _handshake_failure(server: Server, error: Exception) -> str:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        why = error.verify_message.rstrip(".")
-        return f"the certificate of {server.host} was not accepted: {why}; if the server is yours, allow that below"
-    return f"could not agree on encryption with {server.host}; check port {server.port} and encryption"
-
-
-@lru_cache(maxsize=2)
-def _tls(accept_self_signed: bool) -> ssl.SSLContext:  # noqa: FBT001  a cache's key
-    context = ssl.create_default_context()
-    if accept_self_signed:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-@contextmanager
-def _as_os_error() -> Iterator[None]:
-    """smtplib knows a lost connection as OSError."""
-    try:
-        yield
-    except (httpcore2.TimeoutException, httpcore2.NetworkError) as error:
-        raise OSError(str(error)) from error

@@ -19,7 +19,7 @@ from app.errors import ConflictError, InvalidError
 from app.models import Connection, Queue, Role, State, Task
 from app.models.queue import DEFAULT_QUEUE
 from app.sdk.declare import Action
-from app.sdk.fields import sentences
+from app.sdk.fields import sentences, spread
 from app.services.access import Actor, require, scoped
 
 LONGEST_KEY: Final = 200
@@ -95,13 +95,13 @@ def _before(session: Session, actor: Actor, order: Order, key: str | None) -> Ta
 
 
 def _new_task(session: Session, engine: Engine, actor: Actor, order: Order, *, key: str | None) -> NewTask:
-    queue = _queue(session, actor, order.queue)
+    queue, params = _queue(session, actor, order.queue), order.params
     if not queue.external:
         action = _action(engine, order.action)
-        _refuse_bad_params(action, order.params)
+        params = _fitting(action, order.params)
         _refuse_bad_connection(session, actor, action, order.connection)
-    task_id, shown = ids.new("tsk"), masking.mask(order.params)
-    hidden = shown != order.params
+    task_id, shown = ids.new("tsk"), masking.mask(params)
+    hidden = shown != params
     return NewTask(
         task_id=task_id,
         workspace_id=actor.workspace_id,
@@ -109,7 +109,7 @@ def _new_task(session: Session, engine: Engine, actor: Actor, order: Order, *, k
         action=order.action,
         connection_id=order.connection,
         params=shown,
-        params_sealed=secrets.seal(engine.keyring, {"params": order.params}, bound_to=task_id)
+        params_sealed=secrets.seal(engine.keyring, {"params": params}, bound_to=task_id)
         if hidden
         else None,
         priority=order.priority,
@@ -134,12 +134,15 @@ def _action(engine: Engine, key: str) -> Action:
     return action
 
 
-def _refuse_bad_params(action: Action, params: Mapping[str, Any]) -> None:
+def _fitting(action: Action, given: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The params as they will be executed; `a, b` for a list is what people write."""
+    params = spread(action.params, given)
     try:
         action.params.model_validate(params)
     except ValidationError as error:
         fields = {f"params.{path}": sentence for path, sentence in sentences(error).items()}
         raise InvalidError(f"the params do not fit {action.key}", fields) from None
+    return params
 
 
 def _refuse_bad_connection(session: Session, actor: Actor, action: Action, connection_id: str | None) -> None:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from app.integrations import smtp as integration
 from app.integrations.smtp import Account, Mail, check, send
-from app.sdk import smtp
+from app.sdk import channels, smtp
 from app.sdk.addresses import AddressGuard
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from app.sdk.fields import sentences, spread
@@ -403,12 +403,12 @@ def test_a_certificate_of_a_trusted_authority_is_accepted(ctx, security, tmp_pat
     authority = tmp_path / "authority.pem"
     authority.write_bytes(self_signed())
     monkeypatch.setenv("SSL_CERT_FILE", str(authority))
-    smtp._tls.cache_clear()
+    channels.tls.cache_clear()
 
     with smtp_server(security=security) as server:
         said = check(ctx, account(server, host="localhost", security=security))
 
-    smtp._tls.cache_clear()
+    channels.tls.cache_clear()
     assert said == f"signed in to localhost as {USERNAME}"
 
 
