@@ -33,7 +33,8 @@ from app.errors import UnavailableError
 
 log = structlog.get_logger()
 
-_GRACE_S = 10.0
+# With what comes after it, less than the ten seconds after which hosts send SIGKILL.
+_GRACE_S = 8.0
 _HANGS_S = 30.0
 _BEAT_S = 5.0
 

@@ -78,8 +78,11 @@ class Limits:
 class Meter(Protocol):
     """Counts what a connection, and a rule by itself, use of a paid service."""
 
-    def reserve(self, connection: Limits, rule: Limits) -> None:
-        """Count one call before it is made; raises RejectedError, naming the limit, when one is reached."""
+    def reserve(self, connection: Limits, rule: Limits) -> str | None:
+        """Count one call before it is made; raises RejectedError, naming the limit, when one is reached.
+
+        Gives a warning in plain words when most of a limit is used.
+        """
         ...
 
     def record(self, *, tokens: int, micros: int) -> None:

@@ -163,13 +163,14 @@ def outgoing(
 
 def _attach(message: EmailMessage, attachment: Attachment, content: bytes) -> None:
     file = attachment.file
-    main, _, sub = (file.type if _MEDIA_TYPE.fullmatch(file.type) else _ANY_TYPE).partition("/")
+    kind, name = file.type.partition(";")[0].strip(), _CONTROL.sub("", file.name)
+    main, _, sub = (kind if _MEDIA_TYPE.fullmatch(kind) else _ANY_TYPE).partition("/")
     html = message.get_body(("html",)) if attachment.content_id else None
     if html is None:
-        message.add_attachment(content, main, sub, filename=_whole(file.name))
+        message.add_attachment(content, main, sub, filename=name)
         return
     shown: dict[str, Any] = {"disposition": "inline", "cid": f"<{attachment.content_id}>"}
-    html.add_related(content, main, sub, filename=_whole(file.name), **shown)
+    html.add_related(content, main, sub, filename=name, **shown)
 
 
 def _base64(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -17,7 +17,7 @@ from tests.providers.smtp import PASSWORD as MAIL_PASSWORD
 from tests.providers.smtp import USERNAME as MAIL_USER
 from tests.providers.smtp import Mailbox, smtp_server
 
-OWNER, NAME, PASSWORD = "ada@lamps.example", "Ada Lovelace", live.PASSWORD
+OWNER, NAME, PASSWORD, ZONE = "ada@lamps.example", "Ada Lovelace", live.PASSWORD, "Europe/Berlin"
 _TOKEN = "crm-token-4711"
 _CUSTOMERS = ["Grace Hopper", "Alan Turing", "Katherine Johnson", "Edsger Dijkstra", "Radia Perlman"]
 
@@ -27,6 +27,12 @@ class Visitor:
 
     def __init__(self, url: str) -> None:
         self.http = httpx2.Client(base_url=url, follow_redirects=True, timeout=20)
+
+    def __enter__(self) -> "Visitor":
+        return self
+
+    def __exit__(self, *_failure: object) -> None:
+        self.http.close()
 
     def post(self, page: str, action: str, **fields: str) -> str:
         """What the answer's page says."""
@@ -102,19 +108,23 @@ def shop() -> Iterator[Shop]:
 
 
 def _people(made: Shop) -> None:
-    ada = Visitor(made.server.url)
-    ada.post("/welcome", "/welcome", email=OWNER, password=PASSWORD, workspace="Lamps & Light", zone="Europe/Berlin")
-    ada.post("/account/password", "/account/profile", name=NAME, zone="Europe/Berlin")
-    page = ada.post("/api-keys", "/api-keys", name="Web shop", scopes="write")
-    made.key = _found(r'id="new-key">(bq_[^<]+)<', page)
-    ada.post("/api-keys", "/api-keys", name="Weekly report", scopes="read")
-    for name, role in {"Grace Hopper": "admin", "Alan Turing": "editor", "Tim Berners-Lee": "viewer"}.items():
-        email = name.split()[0].lower() + "@lamps.example"
-        page = ada.post("/team", "/team/invitations", email=email, role=role)
-        link = httpx2.URL(_found(r'id="invite-url">([^<]+)<', page)).path
-        Visitor(made.server.url).post(link, link, name=name, password=PASSWORD, zone="Europe/Berlin")
-    page = ada.post("/team", "/team/invitations", email="katherine@lamps.example", role="editor")
-    made.ids["token"] = httpx2.URL(_found(r'id="invite-url">([^<]+)<', page)).path.rpartition("/")[2]
+    with Visitor(made.server.url) as ada:
+        ada.post("/welcome", "/welcome", email=OWNER, password=PASSWORD, workspace="Lamps & Light", zone=ZONE)
+        ada.post("/account/password", "/account/profile", name=NAME, zone=ZONE)
+        page = ada.post("/api-keys", "/api-keys", name="Web shop", scopes="write")
+        made.key = _found(r'id="new-key">(bq_[^<]+)<', page)
+        ada.post("/api-keys", "/api-keys", name="Weekly report", scopes="read")
+        for name, role in {"Grace Hopper": "admin", "Alan Turing": "editor", "Tim Berners-Lee": "viewer"}.items():
+            link = _invite(ada, name.split()[0].lower() + "@lamps.example", role)
+            with Visitor(made.server.url) as invited:
+                invited.post(link, link, name=name, password=PASSWORD, zone=ZONE)
+        made.ids["token"] = _invite(ada, "katherine@lamps.example", "editor").rpartition("/")[2]
+
+
+def _invite(inviting: Visitor, email: str, role: str) -> str:
+    """The invitation's path."""
+    page = inviting.post("/team", "/team/invitations", email=email, role=role)
+    return httpx2.URL(_found(r'id="invite-url">([^<]+)<', page)).path
 
 
 def _found(pattern: str, page: str) -> str:

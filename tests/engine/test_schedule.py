@@ -69,7 +69,18 @@ def test_ticks_that_saw_the_same_slot_fire_it_once(bench):
     made = [schedule._fire(bench.engine, row) for _ in range(3)]
 
     assert made == [1, 0, 0]
-    assert [event.source for event in bench.events()] == [armed.trigger_id]
+    assert [(event.source, event.duplicates) for event in bench.events()] == [(armed.trigger_id, 0)]
+
+
+def test_a_tick_that_saw_a_slot_before_the_rule_was_turned_off_fires_nothing(bench):
+    scheduled(bench)
+    seen = bench.row(Trigger)
+    bench.set(seen, next_due_at=None, version_id=None)
+
+    assert schedule._fire(bench.engine, seen) == 0
+
+    assert bench.events() == []
+    assert bench.row(Trigger).next_due_at is None
 
 
 def test_a_slot_set_back_by_hand_makes_no_second_event(bench):

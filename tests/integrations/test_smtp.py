@@ -14,6 +14,7 @@ from app.sdk.addresses import AddressGuard
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from app.sdk.fields import sentences, spread
 from tests.providers.smtp import PASSWORD, USERNAME, self_signed, smtp_server
+from tests.stored import StoredFiles
 
 
 @pytest.fixture
@@ -460,3 +461,118 @@ def test_an_account_that_cannot_work_is_refused(fields, where):
         account(type("Server", (), {"port": 587}), **fields)
 
     assert where in sentences(error.value)
+
+
+# files
+
+
+@pytest.fixture
+def files_ctx(ctx):
+    return replace(ctx, files=StoredFiles())
+
+
+def stored(
+    ctx, name="bill.pdf", media_type="application/pdf", body=b"%PDF-1.7\n.\n..\n" + bytes(range(256)) * 9
+):
+    return ctx.files.save(name, media_type, [body])
+
+
+def test_files_go_along_as_they_are_stored(files_ctx, server):
+    bill = stored(files_ctx)
+    other = stored(files_ctx, "größe \r\nBcc: x@example.com.csv", "text/csv; charset=utf-8", b"a;b\r\n.\r\n")
+    empty = stored(files_ctx, "empty.txt", "text/plain", b"")
+
+    send(files_ctx, account(server), mail(attachments=[bill.model_dump(), [other.model_dump(), empty.id]]))
+
+    [message] = server.messages
+    sent = [
+        (part.get_filename(), part.get_content_type(), part.get_payload(decode=True))
+        for part in attachments_of(message)
+    ]
+    assert sent == [
+        ("bill.pdf", "application/pdf", files_ctx.files.content(bill)),
+        ("größe Bcc: x@example.com.csv", "text/csv", b"a;b\r\n.\r\n"),
+        ("empty.txt", "text/plain", b""),
+    ]
+    assert message.get_body(("plain",)).get_content().strip() == "hi"
+    assert message["Bcc"] is None
+
+
+def attachments_of(message):
+    return list(message.iter_attachments())
+
+
+def test_the_length_that_is_announced_is_the_length_that_is_sent(files_ctx, server):
+    send(files_ctx, account(server), mail(text="x\n.\n", attachments=[stored(files_ctx, body=b"y" * 999)]))
+
+    composed = integration.mail.compose({}, "x\n.\n", "", at=files_ctx.now)
+    sizes = [stored(files_ctx, body=b"y" * size) for size in (0, 1, 57, 58, 999)]
+    attached = integration.mail.attached(files_ctx.files, sizes)
+    message = integration.mail.outgoing(composed, attached, files_ctx.files)
+    assert len(message) == len(b"".join(message))
+    assert server.messages[0].get_body(("plain",)).get_content().splitlines() == ["x", "."]
+
+
+def test_an_attachment_of_a_mail_that_arrived_is_taken_and_one_that_was_left_out_is_not(files_ctx, server):
+    bill = stored(files_ctx).model_dump()
+
+    send(files_ctx, account(server), mail(attachments=[[{"name": "bill.pdf", "file": bill}, {"file": None}]]))
+
+    assert [part.get_filename() for part in attachments_of(server.messages[0])] == ["bill.pdf"]
+
+
+def test_an_image_is_shown_inside_the_html(files_ctx, server):
+    logo, bill = stored(files_ctx, "logo.png", "image/png", b"\x89PNG"), stored(files_ctx)
+    html = '<p><img src="cid:logo"></p>'
+
+    send(files_ctx, account(server), mail(html=html, images={"logo": logo}, attachments=[bill]))
+
+    [message] = server.messages
+    body = message.get_body(("related",))
+    assert body.get_content_type() == "multipart/related"
+    [image] = [part for part in message.walk() if part.get_content_type() == "image/png"]
+    assert (image["Content-ID"], image.get_content_disposition()) == ("<logo>", "inline")
+    assert image.get_payload(decode=True) == b"\x89PNG"
+    assert [part.get_filename() for part in attachments_of(message)] == ["bill.pdf"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"images": {"logo": "fil_" + "0" * 26}}, {"html": "<p>", "images": {"a b>": "fil_" + "0" * 26}}],
+)
+def test_images_without_html_or_with_a_name_that_breaks_out_are_refused(fields):
+    with pytest.raises(ValidationError) as error:
+        mail(**fields)
+
+    assert "images" in sentences(error.value)
+
+
+def test_more_than_the_most_is_refused_before_anything_is_sent(files_ctx, server):
+    big = [stored(files_ctx, f"{number}.bin", "x/y", b"x" * 9 * 1024 * 1024) for number in range(3)]
+
+    with pytest.raises(RejectedError, match=r"27\.0 MB together"):
+        send(files_ctx, account(server), mail(attachments=big))
+
+    assert server.log_ins == 0
+
+
+def test_a_file_that_is_gone_is_told_before_anything_is_sent(files_ctx, server):
+    with pytest.raises(RejectedError, match="not kept any more"):
+        send(files_ctx, account(server), mail(attachments=["fil_" + "0" * 26]))
+
+    assert server.log_ins == 0
+
+
+def test_a_file_that_vanishes_while_it_is_sent_leaves_no_half_mail(files_ctx, server):
+    class Vanishing(StoredFiles):
+        def open(self, file):
+            yield b"x" * 5000
+            raise RejectedError("the file is gone")
+
+    files = Vanishing()
+    files.kept = files_ctx.files.kept
+
+    with pytest.raises(RejectedError, match="gone"):
+        send(replace(files_ctx, files=files), account(server), mail(attachments=[stored(files_ctx)]))
+
+    assert server.envelopes == []

@@ -1,0 +1,26 @@
+"""Insert a row or change the one that is there, in one statement that two workers may run at once."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import insert as insert_pg
+from sqlalchemy.dialects.sqlite import insert as insert_sqlite
+
+from app.models import Base
+
+
+def upsert(
+    connection: sa.Connection,
+    model: type[Base],
+    row: Mapping[str, Any],
+    *,
+    unique: Sequence[str],
+    change: Mapping[str, Any],
+) -> None:
+    """`change` is what becomes of a row that is there; either way it stays locked until the transaction ends."""
+    if connection.dialect.name == "sqlite":
+        insert: Any = insert_sqlite(model)
+    else:
+        insert = insert_pg(model)
+    connection.execute(insert.values(row).on_conflict_do_update(index_elements=unique, set_=change))
