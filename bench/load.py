@@ -53,7 +53,9 @@ async def main() -> None:
     until = time.monotonic() + given.seconds
     await asyncio.gather(
         *(
-            client(given.url, until, gap_s, gap_s * n / given.clients, took_ms, wrong)
+            client(
+                given.url, until, gap_s=gap_s, start_s=gap_s * n / given.clients, took_ms=took_ms, wrong=wrong
+            )
             for n in range(given.clients)
         )
     )

@@ -66,7 +66,9 @@ def _take(context: BrowserContext, path: str, file: Path) -> None:
 
 def _shoot_readme(browser: Browser, made: Shop, cookies: Any) -> None:
     size = {"width": 1280, "height": 860}
-    context = browser.new_context(base_url=made.server.url, viewport=size, storage_state=cookies, color_scheme="light")
+    context = browser.new_context(
+        base_url=made.server.url, viewport=size, storage_state=cookies, color_scheme="light"
+    )
     page = context.new_page()
     page.goto("/activity", wait_until="load")
     page.screenshot(path=_README)

@@ -2,7 +2,6 @@ import pytest
 
 from app.engine import preview
 from app.errors import SealError
-from app.sdk.errors import RejectedError
 from app.models import Task
 from app.sdk.errors import RejectedError
 from tests.engine.conftest import once, only_if, step, workspace
