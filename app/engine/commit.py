@@ -44,7 +44,7 @@ class GroupCommit:
     the batch is rolled back and each unit runs in a transaction of its own, so that only the guilty fails.
     """
 
-    def __init__(self, database: sa.Engine, *, linger_s: float = 0.001, patience_s: float = 5.0) -> None:
+    def __init__(self, database: sa.Engine, *, linger_s: float = 0.003, patience_s: float = 5.0) -> None:
         self._database = database
         # How long the first waits for company.
         self._linger_s = linger_s

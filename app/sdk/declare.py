@@ -6,8 +6,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Literal, TypeVar
 
-from app.sdk.context import Context as Context
+from app.sdk.context import Context
 from app.sdk.fields import Settings
+
+__all__ = [
+    "Action", "Batch", "Catalogue", "Context", "InboundRequest", "Integration", "Need", "NoSettings", "Occurrence",
+    "Reply", "Sample", "Trigger", "TriggerSort",
+]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
 Need = Literal["required", "optional", "none"]
@@ -162,7 +167,7 @@ class Integration:
         self, title: str, *, every: timedelta, samples: Iterable[Mapping[str, Any]], need: Need | None = None
     ) -> Callable[[F], F]:
         """Declares `(ctx, connection, params, cursor, recent_keys) -> Batch`."""
-        return self._trigger("poll", title, samples, need, every)
+        return self._trigger("poll", title, samples, need, every=every)
 
     def slots(self, title: str, *, samples: Iterable[Mapping[str, Any]]) -> Callable[[F], F]:
         """Declares `(params, after) -> datetime | None`: the next slot strictly after an instant."""
@@ -178,6 +183,7 @@ class Integration:
         title: str,
         samples: Iterable[Mapping[str, Any]],
         need: Need | None,
+        *,
         every: timedelta | None = None,
     ) -> Callable[[F], F]:
         def declare(function: F) -> F:

@@ -50,7 +50,7 @@ def fetch(session: Session, model: type[Row], row_id: str, actor: Actor) -> Row:
     return row
 
 
-def audit(session: Session, actor: Actor, verb: str, subject: str, detail: Any = None) -> None:
+def audit(session: Session, actor: Actor, verb: str, subject: str, *, detail: Any = None) -> None:
     session.add(
         AuditEntry(
             id=ids.new("aud"),

@@ -35,7 +35,7 @@ def create(session: Session, actor: Actor, name: str, *, read_only: bool) -> tup
         created_at=clock.now(),
     )
     session.add(key)
-    audit(session, actor, "made api key", key.name, {"prefix": key.prefix, "scopes": key.scopes})
+    audit(session, actor, "made api key", key.name, detail={"prefix": key.prefix, "scopes": key.scopes})
     session.flush()
     return key, text
 
@@ -55,7 +55,7 @@ def revoke(session: Session, actor: Actor, key_id: str) -> ApiKey:
         require(actor, Role.ADMIN)
     if key.revoked_at is None:
         key.revoked_at = clock.now()
-        audit(session, actor, "revoked api key", key.name, {"prefix": key.prefix})
+        audit(session, actor, "revoked api key", key.name, detail={"prefix": key.prefix})
     return key
 
 

@@ -150,7 +150,7 @@ def create(
         updated_at=now,
     )
     session.add(row)
-    audit(session, actor, "connection_created", row.id, {"name": row.name, "integration": key})
+    audit(session, actor, "created connection", row.id, detail={"name": row.name, "integration": key})
     session.flush()
     return row
 
@@ -175,7 +175,7 @@ def update(
         row.sealed = secrets.seal(engine.keyring, secret, bound_to=row.id)
         row.checked_at = None
         mark(session, row, healthy=True, cause=None, checked=checked)
-    audit(session, actor, "connection_changed", row.id, {"name": row.name})
+    audit(session, actor, "changed connection", row.id, detail={"name": row.name})
     session.flush()
     return row
 
@@ -222,7 +222,7 @@ def delete(session: Session, actor: Actor, connection_id: str) -> None:
         names = ", ".join(rule.name for rule in rules[:5])
         more = f" and {len(rules) - 5} more" if len(rules) > 5 else ""
         raise ConflictError(f"{row.name} is used by {names}{more}; choose another connection there first")
-    audit(session, actor, "connection_deleted", row.id, {"name": row.name})
+    audit(session, actor, "deleted connection", row.id, detail={"name": row.name})
     session.delete(row)
     session.flush()
 

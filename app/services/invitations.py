@@ -48,7 +48,7 @@ def create(session: Session, actor: Actor, email: str, role: Role) -> tuple[Invi
         expires_at=now + LIFE,
     )
     session.add(invitation)
-    audit(session, actor, "invited", email, {"role": role})
+    audit(session, actor, "invited", email, detail={"role": role})
     session.flush()
     return invitation, token
 

@@ -72,7 +72,7 @@ def create(session: Session, actor: Actor, name: str, *, external: bool = False,
     )
     session.add(row)
     session.flush()
-    audit(session, actor, "created", row.id, {"name": name})
+    audit(session, actor, "created queue", row.id, detail={"name": name})
     return row
 
 
@@ -88,7 +88,7 @@ def update(session: Session, actor: Actor, name: str, changes: Mapping[str, Any]
         row.tokens, row.refilled_at = 0.0, None
     for field, value in wanted.items():
         setattr(row, field, value)
-    audit(session, actor, "changed", row.id, dict(wanted))
+    audit(session, actor, "changed queue", row.id, detail=dict(wanted))
     session.flush()
     return row
 
@@ -118,7 +118,7 @@ def delete(session: Session, actor: Actor, name: str) -> None:
     default = find(session, actor, DEFAULT_QUEUE)
     session.execute(sa.update(Task).where(Task.queue_id == row.id).values(queue_id=default.id))
     session.delete(row)
-    audit(session, actor, "deleted", row.id, {"name": name})
+    audit(session, actor, "deleted queue", row.id, detail={"name": name})
     session.flush()
 
 
@@ -126,7 +126,7 @@ def _set_paused(session: Session, actor: Actor, name: str, *, paused: bool) -> Q
     require(actor, Role.EDITOR)
     row = find(session, actor, name)
     row.paused = paused
-    audit(session, actor, "paused" if paused else "resumed", row.id, {"name": name})
+    audit(session, actor, "paused queue" if paused else "resumed queue", row.id, detail={"name": name})
     session.flush()
     return row
 

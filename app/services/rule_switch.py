@@ -64,7 +64,7 @@ def publish(session: Session, actor: Actor, engine: Engine, rule_id: str) -> Rul
     version = _publish_draft(session, actor, rule)
     if rule.enabled:
         _arm(session, engine, rule, version)
-    audit(session, actor, "rule_published", rule.id, {"version": version.number})
+    audit(session, actor, "published rule", rule.id, detail={"version": version.number})
     session.flush()
     return rule
 
@@ -77,7 +77,7 @@ def enable(session: Session, actor: Actor, engine: Engine, rule_id: str) -> Rule
     version = _publish_draft(session, actor, rule)
     rule.enabled, rule.updated_at = True, clock.now()
     _arm(session, engine, rule, version)
-    audit(session, actor, "rule_enabled", rule.id, {"version": version.number})
+    audit(session, actor, "turned on rule", rule.id, detail={"version": version.number})
     session.flush()
     return rule
 
@@ -87,7 +87,7 @@ def disable(session: Session, actor: Actor, rule_id: str) -> Rule:
     require(actor, Role.EDITOR)
     rule = _locked(session, actor, rule_id)
     switch_off(session, rule)
-    audit(session, actor, "rule_disabled", rule.id)
+    audit(session, actor, "turned off rule", rule.id)
     session.flush()
     return rule
 

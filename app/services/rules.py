@@ -201,7 +201,7 @@ def delete(session: Session, actor: Actor, rule_id: str) -> None:
     if trigger is not None:
         session.execute(sa.delete(Hook).where(Hook.trigger_id == trigger.id))
     rule.deleted_at = clock.now()
-    audit(session, actor, "rule_deleted", rule.id, {"name": rule.name})
+    audit(session, actor, "deleted rule", rule.id, detail={"name": rule.name})
     session.flush()
 
 
@@ -237,6 +237,6 @@ def _insert(session: Session, actor: Actor, name: str, definition: Mapping[str, 
         updated_at=now,
     )
     session.add(rule)
-    audit(session, actor, "rule_created", rule.id, {"name": rule.name})
+    audit(session, actor, "created rule", rule.id, detail={"name": rule.name})
     session.flush()
     return rule

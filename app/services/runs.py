@@ -72,7 +72,7 @@ def replay(
     row = fetch(session, Run, run_id, actor)
     made = life.replay_run(session, row, from_step=from_step, newest=newest)
     if not made.repeated:
-        audit(session, actor, "run_replayed", run_id, {"new": made.id})
+        audit(session, actor, "ran again", run_id, detail={"new": made.id})
     session.flush()
     session.expire_all()
     return get(session, actor, made.id)
@@ -83,7 +83,7 @@ def cancel(session: Session, actor: Actor, run_id: str) -> RunView:
     require(actor, Role.EDITOR)
     row = fetch(session, Run, run_id, actor)
     life.cancel_run(session, row)
-    audit(session, actor, "run_canceled", run_id)
+    audit(session, actor, "canceled run", run_id)
     session.flush()
     session.expire_all()
     return get(session, actor, run_id)

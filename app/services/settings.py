@@ -30,7 +30,7 @@ def rename(session: Session, actor: Actor, name: str) -> Workspace:
     row = workspace(session, actor)
     name = clean_name(name, needed=True)
     if name != row.name:
-        audit(session, actor, "renamed the workspace", name, {"from": row.name})
+        audit(session, actor, "renamed the workspace", name, detail={"from": row.name})
         row.name = name
     return row
 

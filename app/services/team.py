@@ -88,7 +88,7 @@ def join(session: Session, user: User, workspace_id: str, role: Role) -> Actor:
     session.add(membership)
     session.flush()
     actor = make_actor(membership, user)
-    audit(session, actor, "joined", user.email, {"role": role})
+    audit(session, actor, "joined", user.email, detail={"role": role})
     return actor
 
 
@@ -111,7 +111,7 @@ def change_role(session: Session, actor: Actor, user_id: str, role: Role) -> Non
     _check_grant(actor, role)
     if membership.role is Role.OWNER and role is not Role.OWNER:
         _keep_an_owner(session, actor)
-    audit(session, actor, "changed role", membership.user.email, {"from": membership.role, "to": role})
+    audit(session, actor, "changed role", membership.user.email, detail={"from": membership.role, "to": role})
     membership.role = role
 
 
