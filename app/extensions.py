@@ -59,11 +59,11 @@ def prepare_database(database: sa.Engine) -> None:
 def _open_sqlite(connection: Any, _record: Any) -> None:
     # The driver's own BEGIN comes too late (before the first write); ours comes from `_begin_sqlite`.
     connection.isolation_level = None
+    if connection.execute("PRAGMA page_count").fetchone() == (0,):
+        # For a new file, once: on another connection's open write transaction these two would wait.
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        connection.execute("PRAGMA journal_mode=WAL")
     for pragma in (
-        # Whoever opens the file first may be recovering it: that is waited for, once.
-        "busy_timeout=5000",
-        "auto_vacuum=INCREMENTAL",
-        "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",
         "cache_size=-20000",

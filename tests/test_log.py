@@ -15,8 +15,9 @@ def configured(tmp_path):
         log.configure(Config.load({**secrets, "BITQUEUE_HOME": str(tmp_path), **environ}))
         return structlog.get_logger()
 
+    before = structlog.get_config()
     yield configure
-    structlog.reset_defaults()
+    structlog.configure(**before)
     logging.captureWarnings(capture=False)
     for handler in list(logging.getLogger().handlers):
         if isinstance(handler.formatter, structlog.stdlib.ProcessorFormatter):

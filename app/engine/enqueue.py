@@ -1,5 +1,6 @@
 """The way in: an event and its run, or a task, is on disk when these return; then the doorbell rings."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -64,10 +65,19 @@ class Enqueued:
 
 def accept(engine: Engine, armed: Armed, occurrence: Occurrence, *, depth: int = 0) -> Receipt:
     """Store an event and start its run. Raises UnavailableError: then nothing was stored."""
-    receipt = engine.writer.submit(lambda connection: store_event(connection, armed, occurrence, depth=depth))
-    if receipt.run_id and not receipt.duplicate:
+    return accept_all(engine, armed, [occurrence], depth=depth)[0]
+
+
+def accept_all(
+    engine: Engine, armed: Armed, occurrences: Sequence[Occurrence], *, depth: int = 0
+) -> list[Receipt]:
+    """The same for all that one call tells of: all are stored, or none. Raises UnavailableError."""
+    receipts = engine.writer.submit(
+        lambda connection: [store_event(connection, armed, each, depth=depth) for each in occurrences]
+    )
+    if any(receipt.run_id and not receipt.duplicate for receipt in receipts):
         engine.doorbell.ring()
-    return receipt
+    return receipts
 
 
 def enqueue_task(engine: Engine, new: NewTask) -> Enqueued:

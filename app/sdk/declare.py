@@ -99,6 +99,8 @@ class Trigger:
     samples: tuple[Mapping[str, Any], ...]
     need: Need
     every: timedelta | None = None
+    # What a hook answers where the provider wants something else than our JSON.
+    answer: Reply | None = None
 
 
 @dataclass(slots=True)
@@ -155,13 +157,19 @@ class Integration:
         return declare
 
     def hook(
-        self, title: str, *, samples: Iterable[Mapping[str, Any]], need: Need | None = None
+        self,
+        title: str,
+        *,
+        samples: Iterable[Mapping[str, Any]],
+        need: Need | None = None,
+        answer: Reply | None = None,
     ) -> Callable[[F], F]:
         """Declares `(request, connection, params) -> Iterable[Occurrence] | Reply`.
 
-        It verifies the provider's signature itself and raises RefusedError where that fails.
+        It verifies the provider's signature itself and raises RefusedError where that fails. `answer` is
+        said instead of our JSON once the event is stored.
         """
-        return self._trigger("hook", title, samples, need)
+        return self._trigger("hook", title, samples, need, answer=answer)
 
     def poll(
         self, title: str, *, every: timedelta, samples: Iterable[Mapping[str, Any]], need: Need | None = None
@@ -185,6 +193,7 @@ class Integration:
         need: Need | None,
         *,
         every: timedelta | None = None,
+        answer: Reply | None = None,
     ) -> Callable[[F], F]:
         def declare(function: F) -> F:
             name, about = _named(function)
@@ -198,6 +207,7 @@ class Integration:
                 samples=tuple(samples),
                 need=self._need(need),
                 every=every,
+                answer=answer,
             )
             return function
 

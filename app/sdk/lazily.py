@@ -1,23 +1,26 @@
 """Vendors' libraries, imported when first used: all of them at the start would cost seconds in every process."""
 
+import importlib
 import importlib.util
-import sys
-from types import ModuleType
 from typing import Any
 
 
-def lazily(name: str) -> Any:
-    """The module `name`, which is executed when something of it is first asked for.
+class _Lazy:
+    """Stands for a module; the import system's own lock makes the first use safe in threads and greenlets."""
 
-    Raises ModuleNotFoundError at once when it is not installed.
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, attribute: str) -> Any:
+        return getattr(importlib.import_module(self._name), attribute)
+
+
+def lazily(name: str) -> Any:
+    """The module `name`, imported when something of it is first asked for.
+
+    Raises ModuleNotFoundError at once when its package is not installed.
     """
-    if name in sys.modules:
-        return sys.modules[name]
-    spec = importlib.util.find_spec(name)
-    if spec is None or spec.loader is None:
-        raise ModuleNotFoundError(f"{name} is not installed", name=name)
-    spec.loader = importlib.util.LazyLoader(spec.loader)
-    module: ModuleType = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    package = name.partition(".")[0]
+    if importlib.util.find_spec(package) is None:
+        raise ModuleNotFoundError(f"{package} is not installed", name=package)
+    return _Lazy(name)

@@ -4,9 +4,9 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, SecretStr, ValidationInfo, field_validator
 
 from app.sdk.answers import Answer, parse_retry_after
 from app.sdk.context import Context
@@ -15,13 +15,13 @@ from app.sdk.fields import Settings, Text, setting
 from app.sdk.lazily import lazily
 from app.sdk.urls import parse_url
 
-_rest = lazily("twilio.rest")
-_responses = lazily("twilio.http.response")
+_rest: Any = lazily("twilio.rest")
 
 _DEADLINE_S: Final = 20.0
 _MAX_SAID_CHARS: Final = 160
 # Without an environment of its own the client would read edge, region and log-in from ours.
 _NO_ENVIRONMENT: Final = {"TWILIO_EDGE": ""}
+_PUBLIC_URL: Final = re.compile(r"https?://[^\s/?#@\"<>]+[^\s\"<>]*", re.IGNORECASE)
 _IN_PATH: Final = re.compile(r"/PhoneNumbers/([^/?]+)")
 
 # https://www.twilio.com/docs/api/errors
@@ -67,6 +67,16 @@ _MENDS: Final = {
     63024: "{to} is no whatsapp number",
     63032: "whatsapp does not let {to} have this message now",
 }
+
+
+def public_url(typed: str) -> str:
+    """An address that Twilio can call; raises ValueError."""
+    if not _PUBLIC_URL.fullmatch(typed.strip()):
+        raise ValueError("must be a public address that begins with https://")
+    return typed.strip()
+
+
+CallbackUrl: TypeAlias = Annotated[Text, AfterValidator(lambda typed: public_url(typed) if typed else "")]
 
 
 class TwilioAccount(Settings):
@@ -148,11 +158,37 @@ def check(ctx: Context, account: TwilioAccount) -> str:
     return f"signed in to twilio as {known.friendly_name}"
 
 
+def send(ctx: Context, account: TwilioAccount, *, sender: str, to: str, **content: Any) -> dict[str, Any]:
+    """Hands one message over; `sender` is a number, a name or a messaging service (MG…)."""
+    origin = {"messaging_service_sid" if sender.startswith("MG") else "from_": sender}
+    given = {name: value for name, value in content.items() if value}
+    message = client(ctx, account).messages.create(to=to, **origin, **given)
+    if message.status in {"failed", "undelivered"}:
+        why = meaning(message.error_code or 0, to=to, sender=sender) or _sentence(message.error_message)
+        raise RejectedError(f"twilio did not deliver this: {why} ({message.error_code or message.status})")
+    return {
+        "message_id": message.sid,
+        "status": message.status,
+        "to": to.removeprefix("whatsapp:"),
+        "from": (message.from_ or "").removeprefix("whatsapp:"),
+    }
+
+
 def meaning(code: int, *, to: str, sender: str) -> str:
     """What a code of Twilio's says, and the way out; empty for one that we have no words for."""
     return _MENDS.get(code, "").format(
-        to=to.removeprefix("whatsapp:") or "this number", sender=sender.removeprefix("whatsapp:") or "the sender"
+        to=to.removeprefix("whatsapp:") or "this number",
+        sender=sender.removeprefix("whatsapp:") or "the sender",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Response:
+    """What Twilio's client reads of an answer."""
+
+    status_code: int
+    text: str
+    headers: Mapping[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +197,7 @@ class _Transport:
 
     ctx: Context
 
-    def request(  # noqa: PLR0913, PLR0917  the shape is Twilio's
+    def request(  # noqa: PLR0917  the shape is Twilio's
         self,
         method: str,
         uri: str,
@@ -184,7 +220,7 @@ class _Transport:
         if not 200 <= answer.status < 300:
             raise _failure(self.ctx, answer, named=data or {"To": _number_in(uri)})
         _require_object(answer)
-        return _responses.Response(answer.status, answer.text, answer.headers)
+        return _Response(answer.status, answer.text, answer.headers)
 
 
 def _basic(login: tuple[str, str]) -> str:

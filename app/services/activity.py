@@ -25,6 +25,7 @@ SEARCHED: Final = 5000
 _LEAD_CHARS: Final = 400
 _LINE_CHARS: Final = 120
 _ESCAPE = re.compile(r"\\u([0-9a-f]{4})")
+_BRACKETS = re.compile(r'[{}\[\]"]')
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,13 @@ class Entry:
 
 
 def listing(
-    session: Session, actor: Actor, engine: Engine, wanted: Wanted, *, cursor: str | None = None, limit: int = LIMIT
+    session: Session,
+    actor: Actor,
+    engine: Engine,
+    wanted: Wanted,
+    *,
+    cursor: str | None = None,
+    limit: int = LIMIT,
 ) -> Page[Entry]:
     """Raises CursorError. With a text, a page may be short and yet have a next one."""
     floor = _floor(session, actor, cursor) if wanted.text else None
@@ -106,9 +113,7 @@ def trigger_title(engine: Engine, key: str) -> str:
     return trigger.title if trigger else key
 
 
-def _runs(
-    session: Session, actor: Actor, wanted: Wanted, *, cursor: str | None, limit: int
-) -> list[RunView]:
+def _runs(session: Session, actor: Actor, wanted: Wanted, *, cursor: str | None, limit: int) -> list[RunView]:
     found = RunFilter(wanted.state, wanted.rule_id, wanted.text, wanted.since, wanted.until)
     return runs.listing(session, actor, found, cursor=cursor, limit=limit).items
 
@@ -161,7 +166,8 @@ def _entries(session: Session, engine: Engine, views: Sequence[RunView | TaskVie
     found = [view.row for view in views if isinstance(view, RunView)]
     leads, due = _leads(session, found), _due(session, found)
     return [
-        _run_entry(view, leads, due) if isinstance(view, RunView) else _task_entry(engine, view) for view in views
+        _run_entry(view, leads, due) if isinstance(view, RunView) else _task_entry(engine, view)
+        for view in views
     ]
 
 
@@ -212,7 +218,7 @@ def _lead(text: str | None) -> str:
     try:
         return line(json.loads(text))
     except ValueError:
-        return line(_ESCAPE.sub(lambda found: chr(int(found[1], 16)), text))
+        return line(_BRACKETS.sub("", _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)))
 
 
 def _due(session: Session, rows: Sequence[Run]) -> dict[str, datetime]:
@@ -222,11 +228,22 @@ def _due(session: Session, rows: Sequence[Run]) -> dict[str, datetime]:
 
 
 def line(value: Any) -> str:
-    """`total: 120, order: A-1`: any value in one short line."""
+    """`order: A-1, total: 120, customer: Ada Example`: any value in one short line."""
     if isinstance(value, Mapping):
-        value = ", ".join(f"{name}: {_inner(item)}" for name, item in list(value.items())[:20])
-    text = " ".join(_inner(value).split())
+        # What begins so is about the call, not what it said.
+        named = [(name, item) for name, item in value.items() if not str(name).startswith("_")][:20]
+        value = ", ".join(f"{name}: {_inside(item)}" for name, item in named)
+    text = " ".join(_inside(value).split())
     return text if len(text) <= _LINE_CHARS else text[: _LINE_CHARS - 1] + "…"
+
+
+def _inside(value: Any) -> str:
+    """An object by its first plain value, a list by its plain values or its length."""
+    if isinstance(value, Mapping):
+        return next((_inner(item) for item in value.values() if not isinstance(item, Mapping | list)), "…")
+    if isinstance(value, list) and any(isinstance(item, Mapping | list) for item in value):
+        return f"{len(value)} {'entry' if len(value) == 1 else 'entries'}"
+    return ", ".join(map(_inner, value[:20])) if isinstance(value, list) else _inner(value)
 
 
 def _inner(value: Any) -> str:

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app import clock, ids
-from app.engine import life, secrets
+from app.engine import life, secrets, tokens
 from app.engine.core import Engine
 from app.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, SealError
 from app.models import Connection, Role, Rule, RuleVersion, State, Task
@@ -28,7 +28,7 @@ _WHERE = frozenset({
     "accept_self_signed",
 })  # fmt: skip
 # The fields by which a person recognises an account, the best first.
-_TELLING = ("username", "user", "email", "sender", "channel", "host", "hosts")
+_TELLING = ("username", "user", "email", "channel", "host", "hosts", "sender")
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,7 +200,8 @@ def opened(engine: Engine, row: Connection) -> Settings:
 def recheck(engine: Engine, row: Connection) -> tuple[bool, str]:
     """(works, sentence). Raises TemporaryError and SealError: then nothing is known about the account."""
     try:
-        return True, check(engine, row.integration, opened(engine, row))
+        # What is broken may mend by itself: an access that was lost is asked for anew.
+        return True, check(engine, row.integration, tokens.fresh(engine, row, force=not row.healthy))
     except (AuthError, RejectedError) as error:
         return False, str(error)
 
@@ -271,7 +272,7 @@ def held(session: Session, actor: Actor) -> dict[str, int]:
 def identity(row: Connection) -> str:
     """What tells this account from another one at the same service; never a secret."""
     told = [str(row.settings[name]) for name in _TELLING if row.settings.get(name) not in (None, "")]
-    return " at ".join(told[:2])
+    return ", ".join(told[:2])
 
 
 def masked(engine: Engine, row: Connection) -> dict[str, Any]:

@@ -54,11 +54,11 @@ def receive(engine: Engine, token: str, request: InboundRequest, *, depth: int =
         raise
     if isinstance(found, Reply):
         return found
-    receipts = [enqueue.accept(engine, armed, occurrence, depth=depth) for occurrence in found]
+    receipts = enqueue.accept_all(engine, armed, found, depth=depth)
     if depth >= policy.MAX_DEPTH:
         raise ConflictError(f"stopped: this rule keeps starting itself, {depth} times in a row; change it")
     # One call may tell of many things; the answer names the first.
-    return receipts[0]
+    return _declared(engine, row).answer or receipts[0]
 
 
 def _find(engine: Engine, token: str) -> tuple[Any, Settings | None]:

@@ -16,14 +16,14 @@ _CHARS = 70
 
 
 def rule_sentence(catalogue: Catalogue, definition: Definition) -> str:
-    """`When a call comes in, then send mail and request`."""
+    """`Call received: only go on if…, then send a mail`."""
     trigger = catalogue.trigger(definition.trigger.type)
-    when = _lowered(trigger.title if trigger else definition.trigger.type)
+    when = trigger.title if trigger else definition.trigger.type
     titles = [_lowered(step_title(catalogue, step)) for step in definition.steps]
     if not titles:
-        return f"When {when}: nothing yet"
+        return f"{when}: nothing yet"
     more = [f"{len(titles) - _SHOWN} more steps"] if len(titles) > _SHOWN else []
-    return f"When {when}: {', then '.join(titles[:_SHOWN] + more)}"
+    return f"{when}: {', then '.join(titles[:_SHOWN] + more)}"
 
 
 def icons(definition: Definition) -> list[str]:

@@ -80,15 +80,14 @@ def search(session: Session, actor: Actor, engine: Engine, text: str) -> list[Li
 
 
 def run_counts(session: Session, actor: Actor, *, since: datetime) -> dict[str, tuple[int, int]]:
-    """Rule id → (succeeded, failed) of the runs made since then."""
+    """Rule id → (all, failed) of the runs made since then."""
     failed = sa.func.sum(sa.case((Run.state == State.FAILED, 1), else_=0))
-    succeeded = sa.func.sum(sa.case((Run.state == State.SUCCEEDED, 1), else_=0))
     rows = session.execute(
-        sa.select(Run.rule_id, succeeded, failed)
+        sa.select(Run.rule_id, sa.func.count(), failed)
         .where(Run.workspace_id == actor.workspace_id, Run.created_at >= since)
         .group_by(Run.rule_id)
     )
-    return {rule_id: (int(done), int(broken)) for rule_id, done, broken in rows}
+    return {rule_id: (int(made), int(broken)) for rule_id, made, broken in rows}
 
 
 def last_runs(session: Session, rule: Rule, limit: int) -> list[tuple[Run, Any]]:

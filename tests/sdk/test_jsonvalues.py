@@ -59,12 +59,12 @@ def test_a_bad_body_is_refused_in_words(raw: bytes, sentence: str) -> None:
     ],
 )
 def test_a_huge_hostile_body_is_refused_quickly(raw: bytes) -> None:
-    started = time.perf_counter()
+    started = time.thread_time()
 
     with pytest.raises(BadJsonError):
         loads(raw)
 
-    assert time.perf_counter() - started < 3
+    assert time.thread_time() - started < 3
 
 
 @pytest.mark.parametrize(

@@ -44,11 +44,11 @@ JSON = st.recursive(
 
 @pytest.fixture(autouse=True)
 def under_a_second() -> Iterator[None]:
-    started = time.perf_counter()
+    started = time.thread_time()
 
     yield
 
-    assert time.perf_counter() - started < 1
+    assert time.thread_time() - started < 1
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,209 @@
+"""WhatsApp: messages through Twilio."""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from pydantic import field_validator
+
+from app.sdk import phones, twilio, twilio_hooks
+from app.sdk.declare import Context, InboundRequest, Integration, NoSettings, Occurrence, Reply, Sample
+from app.sdk.fields import Settings, Text, setting
+
+whatsapp = Integration(module=__name__, title="WhatsApp (Twilio)", about="send and receive WhatsApp messages")
+
+_SENT = {
+    "message_id": "SM00000000000000000000000000000001",
+    "status": "queued",
+    "to": "+4915112345678",
+    "from": "+493012345678",
+}
+
+
+@whatsapp.connection
+class Account(twilio.TwilioAccount):
+    """A Twilio account with a WhatsApp sender. To try it, join the sandbox in the Twilio console."""
+
+    sender: Text = setting(
+        "From",
+        help="your WhatsApp number, without whatsapp: before it, or a messaging service (MG…)",
+        example="+493012345678",
+        where="console.twilio.com → messaging → senders → WhatsApp senders",
+    )
+
+    @field_validator("sender")
+    @classmethod
+    def _is_sender(cls, typed: str) -> str:
+        text = typed.strip()
+        return text if re.fullmatch(r"MG[0-9a-fA-F]{32}", text) else phones.normal(text)
+
+
+@whatsapp.check
+def check(ctx: Context, connection: Account) -> str:
+    """Asks for the account's own name; sends nothing."""
+    return twilio.check(ctx, connection)
+
+
+class Recipient(Settings):
+    """Who gets it."""
+
+    to: phones.Phone = setting("To", help="with + and the country code", example="{{ event.from }}")
+    status_url: twilio.CallbackUrl = setting(
+        "Report the status to", "", help="the address of a rule whose trigger is message status changed"
+    )
+
+
+class Message(Recipient):
+    """A message in words."""
+
+    text: Text = setting(
+        "Text", example="we found {{ event.order }}", widget="textarea", min_length=1, max_length=1600
+    )
+
+
+@whatsapp.action(
+    "Send a message",
+    idempotent=False,
+    samples=[Sample({"to": "+4915112345678", "text": "your order is on its way"}, _SENT)],
+)
+def send(ctx: Context, connection: Account, params: Message) -> Mapping[str, Any]:
+    """Answers somebody who wrote within the last 24 hours; to others WhatsApp takes only templates."""
+    return _send(ctx, connection, params, body=params.text)
+
+
+class Template(Recipient):
+    """A message that WhatsApp has approved."""
+
+    content_sid: Text = setting(
+        "Content SID",
+        example="HX00000000000000000000000000000001",
+        where="console.twilio.com → messaging → content template builder",
+    )
+    variables: dict[str, Text] = setting(
+        "Variables",
+        {},
+        help="the number or name in the template's {{…}}, and what stands there",
+        widget="pairs",
+    )
+
+    @field_validator("content_sid")
+    @classmethod
+    def _is_content(cls, sid: str) -> str:
+        if not re.fullmatch(r"HX[0-9a-fA-F]{32}", sid.strip()):
+            raise ValueError(
+                "must be HX and 32 letters and digits; copy it from the content template builder"
+            )
+        return sid.strip()
+
+
+@whatsapp.action(
+    "Send a template",
+    idempotent=False,
+    samples=[
+        Sample(
+            {
+                "to": "+4915112345678",
+                "content_sid": "HX00000000000000000000000000000001",
+                "variables": {"1": "Ada", "2": "A-1001"},
+            },
+            _SENT,
+        )
+    ],
+)
+def template(ctx: Context, connection: Account, params: Template) -> Mapping[str, Any]:
+    """Sends an approved template: the only way to begin a conversation."""
+    variables = json.dumps(params.variables) if params.variables else ""
+    return _send(ctx, connection, params, content_sid=params.content_sid, content_variables=variables)
+
+
+class Media(Recipient):
+    """A picture, document, sound or video."""
+
+    url: Text = setting(
+        "Address of the file",
+        help="public, up to 16 MB: twilio fetches it there itself, so that a stored file cannot be named",
+        example="https://shop.example/invoices/A-1001.pdf",
+    )
+    text: Text = setting("Text", "", help="stands under a picture or video", max_length=1600)
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, url: str) -> str:
+        return twilio.public_url(url)
+
+
+@whatsapp.action(
+    "Send a file",
+    idempotent=False,
+    samples=[Sample({"to": "+4915112345678", "url": "https://shop.example/invoices/A-1001.pdf"}, _SENT)],
+)
+def media(ctx: Context, connection: Account, params: Media) -> Mapping[str, Any]:
+    """Sends a picture, document, sound or video from a public address, within 24 hours of their last message."""
+    return _send(ctx, connection, params, media_url=[params.url], body=params.text)
+
+
+def _send(ctx: Context, connection: Account, params: Recipient, **content: Any) -> Mapping[str, Any]:
+    sender = connection.sender if connection.sender.startswith("MG") else f"whatsapp:{connection.sender}"
+    to = f"whatsapp:{params.to}"
+    return twilio.send(ctx, connection, sender=sender, to=to, status_callback=params.status_url, **content)
+
+
+@whatsapp.hook(
+    "Message received",
+    answer=twilio_hooks.NOTHING_TO_SAY,
+    samples=[
+        {
+            "message_id": "SM00000000000000000000000000000001",
+            "from": "+4915112345678",
+            "to": "+493012345678",
+            "text": "where is order A-1001?",
+            "media": [],
+            "name": "Ada",
+            "button": "",
+            "other": {"MessageType": "text"},
+        },
+        {
+            "message_id": "MM00000000000000000000000000000002",
+            "from": "+4915112345678",
+            "to": "+493012345678",
+            "text": "",
+            "media": [{"url": "https://api.twilio.com/2010-04-01/media/ME01", "type": "image/jpeg"}],
+            "name": "Ada",
+            "button": "",
+            "other": {"MessageType": "image"},
+        },
+    ],
+)
+def received(
+    request: InboundRequest, connection: Account, params: NoSettings
+) -> Iterable[Occurrence] | Reply:
+    """Starts when somebody writes to your WhatsApp number.
+
+    Put the rule's address into the Twilio console, at your WhatsApp sender or the sandbox: when a message comes in.
+    """
+    return twilio_hooks.incoming(request, connection, "whatsapp")
+
+
+@whatsapp.hook(
+    "Message status changed",
+    samples=[
+        {
+            "message_id": "SM00000000000000000000000000000001",
+            "from": "+493012345678",
+            "to": "+4915112345678",
+            "status": "read",
+            "error_code": None,
+            "error": "",
+            "other": {},
+        }
+    ],
+)
+def status(
+    request: InboundRequest, connection: Account, params: twilio_hooks.StatusFilter
+) -> Iterable[Occurrence] | Reply:
+    """Starts when a message that you sent was delivered, read, or could not be delivered.
+
+    Put the rule's address into the Twilio console as status callback, or where the message is sent.
+    """
+    return twilio_hooks.status(request, connection, "whatsapp", params)
