@@ -25,7 +25,7 @@ from rq.worker import WorkerStatus
 
 from app import create_app
 from app.config import Config
-from app.engine import tick
+from app.engine import sweep, tick
 from app.engine.doorbell import DRAIN_QUEUE, TICK_QUEUE, KnownJob, KnownQueue, connect
 from app.engine.policy import RENEW_EVERY_S
 from app.engine.work import Worker
@@ -37,6 +37,7 @@ log = structlog.get_logger()
 _GRACE_S = 8.0
 _HANGS_S = 30.0
 _BEAT_S = 5.0
+_SWEEP_S = 60.0
 
 
 class GeventDeathPenalty(BaseDeathPenalty):
@@ -151,6 +152,7 @@ def main() -> None:
         (RENEW_EVERY_S, worker.renew),
         (1.0, worker.look_after_time),
         (_BEAT_S, partial(beat, worker)),
+        (_SWEEP_S, partial(sweep.run, worker.engine)),
     ):
         gevent.spawn(every, period_s, stopped, call)
     worker.engine.doorbell.ring()

@@ -1,5 +1,6 @@
 """Rows for tests, as the application would have stored them; committed at once."""
 
+from datetime import timedelta
 from typing import Any
 
 import factory
@@ -11,6 +12,7 @@ from app.models import (
     ApiKey,
     Connection,
     Event,
+    File,
     Invitation,
     Membership,
     Queue,
@@ -185,3 +187,18 @@ class TaskFactory(RowFactory):
     max_attempts = 8
     due_at = factory.LazyFunction(clock.now)
     created_at = factory.LazyFunction(clock.now)
+
+
+class FileFactory(RowFactory):
+    """An empty one: what is in a file is a row of its own."""
+
+    class Meta:
+        model = File
+
+    id = new_id("fil")
+    name = "orders.csv"
+    media_type = "text/csv"
+    bytes = 0
+    sha256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    created_at = factory.LazyFunction(clock.now)
+    expires_at = factory.LazyFunction(lambda: clock.now() + timedelta(days=30))

@@ -12,7 +12,7 @@ from gevent import Timeout
 from pydantic import ValidationError
 
 from app import clock
-from app.engine import flow, masking, policy, record, secrets
+from app.engine import flow, masking, policy, record, secrets, tokens
 from app.engine.claim import Claimed
 from app.engine.core import Engine
 from app.engine.lend import lend
@@ -267,7 +267,7 @@ def _open(engine: Engine, task: Claimed) -> Settings | None:
     row = _when_possible(task, lambda: secrets.account(engine, task.workspace_id, connection_id))
     if not row.healthy:
         raise HeldError(f"held: the connection {row.name} is broken ({row.health_cause}); connect it again")
-    return secrets.open_connection(engine.keyring, engine.catalogue, row)
+    return tokens.fresh(engine, row)
 
 
 def _called(call: _Call, engine: Engine, task: Claimed, run: RunMaterial | None) -> Any:

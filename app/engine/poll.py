@@ -11,7 +11,7 @@ from gevent.pool import Pool
 from pydantic import ValidationError
 
 from app import clock
-from app.engine import secrets
+from app.engine import secrets, tokens
 from app.engine.core import Engine
 from app.engine.enqueue import Armed, store_event
 from app.engine.lend import lend
@@ -122,7 +122,7 @@ def _account(engine: Engine, row: Any, declared: Declared) -> Settings | None:
     account = secrets.account(engine, row.workspace_id, row.connection_id)
     if not account.healthy:
         raise IntegrationError(f"waits: the connection {account.name} is broken; connect it again")
-    return secrets.open_connection(engine.keyring, engine.catalogue, account)
+    return tokens.fresh(engine, account)
 
 
 def _take(connection: sa.Connection, row: Any, next_at: datetime) -> bool:

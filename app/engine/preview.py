@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app import ids
-from app.engine import masking, secrets
+from app.engine import masking, secrets, tokens
 from app.engine.core import Engine
 from app.engine.execute import called, judge, valid_params
 from app.engine.lend import lend
@@ -46,7 +46,7 @@ def call(engine: Engine, workspace_id: str, step: Step, context: Mapping[str, An
     settings = None
     if connection_id is not None:
         row = secrets.account(engine, workspace_id, connection_id)
-        settings = secrets.open_connection(engine.keyring, engine.catalogue, row)
+        settings = tokens.fresh(engine, row)
     lent = lend(
         engine,
         action.key,

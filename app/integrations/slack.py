@@ -1,24 +1,23 @@
 """Slack: post messages through an incoming webhook."""
 
-import json
-import logging
 import re
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 from pydantic import SecretStr, field_validator
-from slack_sdk.webhook import WebhookClient, WebhookResponse
 
 from app.sdk.declare import Context, Integration, Sample
 from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
 from app.sdk.fields import Settings, Text, setting
-from app.sdk.http import HttpClient, parse_retry_after
+from app.sdk.http import parse_retry_after
+from app.sdk.slack import Notify, webhook_client, written
 from app.sdk.urls import parse_url
 
-slack = Integration(module=__name__, title="Slack", about="post messages to a channel")
+slack = Integration(
+    module=__name__, title="Slack (webhook)", about="post messages to one channel; with a bot, take slack app"
+)
 
 _SLACK: Final = "https://hooks.slack.com"
-_DEADLINE_S: Final = 20.0
 # Slack answers so to an empty message at an address that exists: https://docs.slack.dev/messaging
 _EMPTY: Final = frozenset({"no_text", "invalid_payload", "missing_text_or_fallback_or_attachments"})
 _DEAD: Final = frozenset(
@@ -34,7 +33,6 @@ _MENDS: Final = {
     "no_text": "the message is empty; write a text",
 }
 _NOT_TAKEN: Final = frozenset({429, 500, 503})
-_CALLS_EVERYONE: Final = re.compile(r"<(?=!(?:channel|here|everyone|subteam))")
 
 
 @slack.connection
@@ -45,7 +43,7 @@ class IncomingWebhook(Settings):
         "Webhook URL",
         help="whoever knows it can post to the channel",
         example=f"{_SLACK}/services/T0000/B0000/XXXXXXXX",
-        where="api.slack.com/apps → your app → incoming webhooks → add new webhook",
+        where="at api.slack.com/apps → your app → incoming webhooks → add new webhook",
     )
 
     @field_validator("webhook_url")
@@ -56,47 +54,19 @@ class IncomingWebhook(Settings):
         return url
 
 
-class _Client(WebhookClient):
-    """Slack's own client; what it built is sent by ours, which checks addresses and reads no proxy variables."""
-
-    def __init__(self, http: HttpClient, url: str) -> None:
-        super().__init__(url, timeout=int(_DEADLINE_S), logger=_silent(), retry_handlers=[])
-        self._http = http
-
-    def _perform_http_request(self, *, body: dict[str, Any], headers: dict[str, str]) -> WebhookResponse:
-        answer = self._http.request(
-            "POST",
-            self.url,
-            headers=headers,
-            content=json.dumps(body),
-            deadline_s=_DEADLINE_S,
-            follow_redirects=False,
-        )
-        return WebhookResponse(
-            url="", status_code=answer.status, body=answer.text[:200].strip(), headers=answer.headers
-        )
-
-
-def _silent() -> logging.Logger:
-    """The client would log the address, which is the secret."""
-    logger = logging.getLogger("slack_sdk.webhook.silent")
-    logger.disabled = True
-    return logger
-
-
-def _client(ctx: Context, connection: IncomingWebhook) -> _Client:
+def _client(ctx: Context, connection: IncomingWebhook) -> Any:
     url = connection.webhook_url.get_secret_value().strip()
     target = parse_url(url)
     if ctx.base_url:
-        return _Client(ctx.http, ctx.base_url.rstrip("/") + target.path)
+        return webhook_client(ctx.http, ctx.base_url.rstrip("/") + target.path)
     if target.origin != parse_url(_SLACK).origin:
         raise RejectedError(
             f"the webhook url must begin with {_SLACK}/; copy it from your app at api.slack.com/apps"
         )
-    return _Client(ctx.http, url)
+    return webhook_client(ctx.http, url)
 
 
-def _failure(ctx: Context, response: WebhookResponse) -> IntegrationError:
+def _failure(ctx: Context, response: Any) -> IntegrationError:
     said = response.body if re.fullmatch(r"[a-z_]{1,60}", response.body) else "no reason given"
     status = response.status_code
     if said in _MENDS:
@@ -135,9 +105,7 @@ class Message(Settings):
         False,
         help="links as <https://example.com|words>; values are then not made harmless",
     )
-    notify: Literal["nobody", "here", "channel"] = setting(
-        "Notify", "nobody", help="here: who is online; channel: everyone in it"
-    )
+    notify: Notify = setting("Notify", "nobody", help="here: who is online; channel: everyone in it")
 
 
 @slack.action(
@@ -147,17 +115,8 @@ class Message(Settings):
 )
 def message(ctx: Context, connection: IncomingWebhook, params: Message) -> Mapping[str, Any]:
     """Posts a message. Values cannot call the whole channel; only the notify field can."""
-    text = _written(params)
+    text = written(params.text, markup=params.markup, notify=params.notify)
     response = _client(ctx, connection).send(text=text)
     if response.status_code != 200:
         raise _failure(ctx, response)
     return {"posted": True, "text": text}
-
-
-def _written(params: Message) -> str:
-    """https://docs.slack.dev/messaging/formatting-message-text#escaping"""
-    if params.markup:
-        text = _CALLS_EVERYONE.sub("&lt;", params.text)
-    else:
-        text = params.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return text if params.notify == "nobody" else f"<!{params.notify}> {text}"

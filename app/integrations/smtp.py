@@ -34,8 +34,8 @@ class Account(Settings):
     security: Security = setting(
         "Encryption",
         "starttls",
-        help="starttls begins plain and then encrypts; tls encrypts from the first byte; none sends mail and "
-        "password readable for everyone on the way",
+        help="with starttls it begins plain and then encrypts; with tls it encrypts from the first byte; with none "
+        "mail and password are readable for everyone on the way",
         example="starttls",
     )
     username: Text = setting(

@@ -45,8 +45,8 @@ class SigningSecret(Settings):
     scheme: Literal["standard-webhooks", "hmac", "token"] = setting(
         "How the sender proves itself",
         "standard-webhooks",
-        help="standard-webhooks: signed id, time and body; hmac: a header with a signature of the body, as github "
-        "and shopify send it; token: a header that repeats the secret",
+        help="with standard-webhooks it signs id, time and body; with hmac it sends a header with a signature of "
+        "the body, as GitHub and Shopify do; with token it sends a header that repeats the secret",
         example="standard-webhooks",
     )
     secret: SecretStr = setting(

@@ -12,6 +12,7 @@ from app.models.payload import Payload
 from app.models.queue import Queue
 from app.models.rule import Rule, RuleVersion
 from app.models.run import Run
+from app.models.sign_in import SignIn
 from app.models.states import Role, State, StepKind, TriggerKind
 from app.models.task import Attempt, Task
 from app.models.trigger import Hook, Trigger
@@ -21,6 +22,6 @@ from app.models.workspace import Invitation, Membership, Workspace
 
 __all__ = [
     "ApiKey", "Attempt", "AuditEntry", "Base", "Connection", "Event", "File", "FileChunk", "Heartbeat", "Hook",
-    "Invitation", "Kept", "Membership", "Payload", "Queue", "Role", "Rule", "RuleVersion", "Run", "State", "StepKind",
-    "Task", "Trigger", "TriggerKind", "Usage", "User", "Workspace",
+    "Invitation", "Kept", "Membership", "Payload", "Queue", "Role", "Rule", "RuleVersion", "Run", "SignIn", "State",
+    "StepKind", "Task", "Trigger", "TriggerKind", "Usage", "User", "Workspace",
 ]  # fmt: skip

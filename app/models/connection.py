@@ -24,6 +24,8 @@ class Connection(Base):
     healthy: Mapped[bool] = mapped_column(default=True)
     health_cause: Mapped[str | None]
     checked_at: Mapped[datetime | None] = mapped_column(Instant)
+    # Until when one worker alone renews the access token; None when nobody does.
+    token_lease_until: Mapped[datetime | None] = mapped_column(Instant)
     created_by: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(Instant)
     updated_at: Mapped[datetime] = mapped_column(Instant)

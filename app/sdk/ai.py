@@ -4,7 +4,7 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +15,7 @@ from app.sdk.context import Context, Limits
 from app.sdk.errors import RejectedError
 from app.sdk.fields import Settings, Text, setting
 
-Message = Mapping[str, str]
-
-# A token has at least a character in any writing: below the 272,000 tokens from where OpenAI charges double.
-MAX_TEXT_CHARS: Final = 250_000
+Request = Mapping[str, Any]
 
 _DATED: Final = re.compile(r"-\d{4}-\d{2}-\d{2}$")
 _MICROS: Final = 1_000_000
@@ -71,7 +68,7 @@ def _in_micros(dollars: float | None) -> int | None:
     return None if dollars is None else round(dollars * _MICROS)
 
 
-def without_ai(options: StepOptions, service: str) -> Mapping[str, Any]:
+def without_ai(options: StepOptions, service: str) -> dict[str, Any]:
     """What a step gives that has no connection. Raises RejectedError unless it is to be skipped."""
     if options.skip_when_off:
         return {"skipped": True, "text": options.fallback}
@@ -90,6 +87,10 @@ class Reply:
     tokens_in: int = 0
     tokens_out: int = 0
     tokens_cached: int = 0
+    # Why there is no answer, in the model's own words.
+    declined: str = ""
+    # The answer ended where the longest one allowed ends.
+    cut: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,19 +132,46 @@ def price_list(path: Path) -> PriceList:
 
 @dataclass(slots=True)
 class Till:
-    """The calls of one task: each is allowed by the limits, paid for once, kept and counted."""
+    """The calls of one task: each is allowed by the limits, paid for once, kept and counted.
+
+    `call` sends a request as the service wants it; `messages` is the one member that this file knows.
+    """
 
     ctx: Context
     account: Limits
     rule: Limits
     prices: PriceList
+    call: Callable[[Request], Reply]
     free: bool = False
     replies: list[Reply] = field(default_factory=list)
     warning: str | None = None
     _names: list[str] = field(default_factory=list)
 
-    def pay(self, request: Mapping[str, Any], call: Callable[[], Reply]) -> Reply:
-        """The reply to a request: the one an earlier attempt of the task got, if there is one.
+    def ask(self, request: Request) -> Reply:
+        """Raises RejectedError when a limit is reached or the model declines."""
+        reply = self._paid(request)
+        self.replies.append(reply)
+        if reply.declined:
+            self._forget()
+            raise RejectedError(f"the model declined to answer: {_short(reply.declined)}")
+        return reply
+
+    def ask_for(self, request: Request, schema: Mapping[str, Any]) -> Any:
+        """The data of an answer that fits; one that does not is asked for again, once, with what is wrong."""
+        wrong: str | None = None
+        for _ in range(2):
+            reply = self.ask(request)
+            data, wrong = schemas.read(reply.text, schema)
+            if wrong is None:
+                return data
+            request = {**request, "messages": [*request["messages"], *_objecting(reply.text, wrong)]}
+        self._forget()
+        raise RejectedError(
+            f"the answer did not fit what was asked for, twice ({wrong}); word the question differently"
+        )
+
+    def _paid(self, request: Request) -> Reply:
+        """The reply that an earlier attempt of the task got, if there is one.
 
         A task counts a request once, however often it has to be tried.
         """
@@ -154,17 +182,15 @@ class Till:
             kept = {"warning": self.ctx.meter.reserve(self.account, self.rule)}
             self.ctx.memory.keep(name, kept)
         self.warning = kept["warning"] or self.warning
-        if "reply" not in kept:
-            reply = call()
-            # At once: if this worker dies from here on, the next one finds the answer and pays nothing.
-            self.ctx.memory.keep(name, kept | {"reply": asdict(reply)})
-            self.ctx.meter.record(tokens=reply.tokens_in + reply.tokens_out, micros=self._counted(reply))
-        else:
-            reply = Reply(**kept["reply"])
-        self.replies.append(reply)
+        if "reply" in kept:
+            return Reply(**kept["reply"])
+        reply = self.call(request)
+        # At once: if this worker dies from here on, the next one finds the answer and pays nothing.
+        self.ctx.memory.keep(name, kept | {"reply": asdict(reply)})
+        self.ctx.meter.record(tokens=reply.tokens_in + reply.tokens_out, micros=self._counted(reply))
         return reply
 
-    def forget(self) -> None:
+    def _forget(self) -> None:
         """Answers that are of no use must not be found by whoever runs the task again."""
         for name in self._names:
             self.ctx.memory.keep(name, None)
@@ -185,31 +211,17 @@ class Till:
         prices = [self.prices.price(reply.model) for reply in self.replies]
         if None in prices:
             return None
-        return sum(price.micros(reply) for price, reply in zip(prices, self.replies, strict=True) if price) / _MICROS
+        paid = zip(prices, self.replies, strict=True)
+        return sum(price.micros(reply) for price, reply in paid if price) / _MICROS
 
     def _counted(self, reply: Reply) -> int:
         return 0 if self.free else (self.prices.price(reply.model) or self.prices.dearest).micros(reply)
 
 
-def answer_that_fits(
-    till: Till,
-    messages: Sequence[Message],
-    schema: Mapping[str, Any],
-    call: Callable[[Sequence[Message]], Reply],
-    settings: Mapping[str, Any],
-) -> Any:
-    """The data of an answer that fits; one that does not is asked for again, once, with what is wrong with it."""
-    wrong: str | None = None
-    for _ in range(2):
-        asked = list(messages)
-        reply = till.pay({"messages": asked, "schema": schema, **settings}, lambda asked=asked: call(asked))  # type: ignore[misc]
-        data, wrong = schemas.read(reply.text, schema)
-        if wrong is None:
-            return data
-        messages = [
-            *asked,
-            {"role": "assistant", "content": reply.text},
-            {"role": "user", "content": f"This cannot be used: {wrong}. Answer again, with JSON alone that fits."},
-        ]
-    till.forget()
-    raise RejectedError(f"the answer did not fit what was asked for, twice ({wrong}); word the question differently")
+def _objecting(answer: str, wrong: str) -> list[Mapping[str, str]]:
+    again = f"This cannot be used: {wrong}. Answer again, with JSON alone that fits."
+    return [{"role": "assistant", "content": answer}, {"role": "user", "content": again}]
+
+
+def _short(words: str) -> str:
+    return " ".join(words.split())[:200].rstrip(".")

@@ -47,6 +47,7 @@ __all__ = [
     "gspread_client",
     "rest",
     "sign_in",
+    "upload",
 ]
 
 DEADLINE_S: Final = 60.0
@@ -62,6 +63,12 @@ def rest(ctx: Context, connection: GoogleAccount, api: str, version: str) -> Any
     """googleapiclient's Resource of an API. Raises only app.sdk.errors, now and when it is used."""
     library = importlib.import_module("googleapiclient.discovery")
     return library.build_from_document(_document(api, version), http=_Http(_sender(ctx, connection)))
+
+
+def upload(content: bytes, media_type: str) -> Any:
+    """For `media_body`: content that goes beside the body of a request, in one piece."""
+    library = importlib.import_module("googleapiclient.http")
+    return library.MediaInMemoryUpload(content, mimetype=media_type, resumable=False)
 
 
 def gspread_client(ctx: Context, connection: GoogleAccount) -> Any:
@@ -108,7 +115,7 @@ class _Sender:
             max_bytes=MAX_ANSWER_BYTES,
         )
         if answer.status >= 400:
-            raise failure(answer, self.connection)
+            raise failure(answer, self.connection, self.token)
         return answer
 
     def _placed(self, url: str) -> str:

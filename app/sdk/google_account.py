@@ -33,6 +33,13 @@ def sign_in(*scopes: str, api: str) -> OAuth:
             "add {redirect} as an authorized redirect URI, letter by letter",
             "copy client ID and client secret into the fields below and press the button",
         ),
+        instead=(
+            f"open console.cloud.google.com, choose or create a project and enable the {api} there",
+            "under IAM & Admin → Service accounts, create one; it needs no role",
+            "open it and choose Keys → Add key → JSON: the file is kept nowhere else",
+            "choose service_account below and paste the whole content of the file",
+            "share what it may use with its address, or let an admin of your Workspace allow it to act as a person",
+        ),
         ends="it was withdrawn, the password was changed, or it was not used for six months",
     )
 
@@ -43,8 +50,8 @@ class GoogleAccount(OAuthAccount):
     method: Literal["oauth", "service_account"] = setting(
         "How to connect",
         "oauth",
-        help="oauth: somebody signs in with their Google account; service_account: a robot account with a key, "
-        "which sees only what is shared with its address",
+        help="with oauth, somebody signs in with their Google account; a service_account is a robot with a key "
+        "that sees only what is shared with its address",
         example="oauth",
     )
     client_id: Text = setting(

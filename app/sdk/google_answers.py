@@ -8,6 +8,7 @@ from app import clock
 from app.sdk.answers import Answer, parse_retry_after
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from app.sdk.google_account import GoogleAccount
+from app.sdk.sealed import mask
 
 # https://developers.google.com/workspace/drive/api/guides/handle-errors, and the same pages of Gmail and Sheets
 _QUOTA: Final = frozenset({
@@ -30,9 +31,11 @@ class GoogleRefusedError(RejectedError):
         self.status, self.reason, self.hint = status, reason, hint
 
 
-def failure(answer: Answer, connection: GoogleAccount) -> Exception:
+def failure(answer: Answer, connection: GoogleAccount, token: str) -> Exception:
     """https://cloud.google.com/apis/design/errors and the older form with `errors[].reason`"""
     message, reasons = _said(answer)
+    # What it echoes must not bring a secret into what is stored and shown.
+    message = mask(message, filter(None, [token, connection.client_credentials()[1]]))[:_MAX_SAID].rstrip(". ")
     reason = next(iter(reasons), "")
     if answer.status == 401:
         return AuthError("google refused the access (401): it was withdrawn or has expired; connect it again")
@@ -58,7 +61,7 @@ def failure(answer: Answer, connection: GoogleAccount) -> Exception:
 
 
 def _said(answer: Answer) -> tuple[str, set[str]]:
-    """Google's own sentence, on one line and cut, and every word it gives for why."""
+    """Google's own sentence, on one line, and every word it gives for why."""
     try:
         error = json.loads(answer.body)["error"]
         details = [*error.get("errors", ()), *error.get("details", ())]
@@ -67,7 +70,7 @@ def _said(answer: Answer) -> tuple[str, set[str]]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return "", set()
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return line[:_MAX_SAID].rstrip(". "), {str(reason) for reason in [*reasons, status] if reason}
+    return line, {str(reason) for reason in [*reasons, status] if reason}
 
 
 def _wanted(answer: Answer, connection: GoogleAccount) -> str:

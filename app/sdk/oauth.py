@@ -1,31 +1,26 @@
 """OAuth 2.0: accounts that a person signs in to at the service itself, and the steps of the protocol by Authlib."""
 
 import importlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Self
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from app import clock
-from app.sdk.answers import Answer, parse_retry_after
 from app.sdk.context import Context
 from app.sdk.errors import AuthError, TemporaryError
 from app.sdk.fields import Settings, setting
+from app.sdk.oauth_wire import TokenSession
 
-DEADLINE_S: Final = 15.0
 # Renewed while it still works, so that nobody has to wait for the new one.
 EARLY: Final = timedelta(minutes=5)
 
 _STATE_CHARS: Final = 48
 # RFC 7636 §4.1: 43 to 128 characters.
 _VERIFIER_CHARS: Final = 64
-_MAX_TOKEN_BYTES: Final = 256 * 1024
-_LATER: Final = frozenset({408, 425, 429})
 _CLIENT_ERRORS: Final = frozenset(
     {"invalid_client", "unauthorized_client", "deleted_client", "disabled_client"}
 )
@@ -36,7 +31,8 @@ class OAuth:
     """How one signs in at a service.
 
     `extra` goes into the authorize address as it is. `steps` tell a person how to get client id and secret there;
-    `{redirect}` stands for the address to copy. `ends` says in words why a sign-in may stop working.
+    `{redirect}` stands for the address to copy; `instead` are those of the way without a sign-in. `ends` says in
+    words why a sign-in may stop working.
     """
 
     service: str
@@ -45,7 +41,13 @@ class OAuth:
     scopes: tuple[str, ...]
     extra: Mapping[str, str] = field(default_factory=dict)
     steps: tuple[str, ...] = ()
+    instead: tuple[str, ...] = ()
     ends: str = "it was withdrawn there or has expired"
+
+    @property
+    def name(self) -> str:
+        """As it begins a sentence."""
+        return self.service.lower()
 
 
 class OAuthAccount(Settings):
@@ -77,15 +79,16 @@ class OAuthAccount(Settings):
         """Whether the access token is missing or ends within `early`."""
         if not self.access_token.get_secret_value():
             return True
-        return self.expires_at is not None and self.expires_at - now <= early
+        if self.expires_at is None:
+            # Without an end it works for ever, unless there is something to renew it with.
+            return bool(self.refresh_token.get_secret_value())
+        return self.expires_at - now <= early
 
     def renewed(self, ctx: Context) -> Self:
         """The account with a new access token. Raises AuthError when a person has to sign in again."""
         token = self.refresh_token.get_secret_value()
         if not token:
-            raise AuthError(
-                f"nobody has signed in to {self.oauth.service} yet; open the connection and sign in"
-            )
+            raise AuthError(f"nobody has signed in to {self.oauth.name} yet; open the connection and sign in")
         with _told_apart(self):
             answer = _client(ctx, self).refresh_token(
                 placed(self.oauth.token_url, ctx.base_url), refresh_token=token
@@ -94,14 +97,19 @@ class OAuthAccount(Settings):
 
     def without_tokens(self) -> Self:
         none = SecretStr("")
-        empty: dict[str, Any] = {"access_token": none, "refresh_token": none, "expires_at": None, "granted": []}
+        empty: dict[str, Any] = {
+            "access_token": none,
+            "refresh_token": none,
+            "expires_at": None,
+            "granted": [],
+        }
         return self.model_copy(update=empty)
 
     def with_tokens(self, answer: Mapping[str, Any], now: datetime) -> Self:
         """What a token endpoint answered (RFC 6749 §5.1); a refresh token that is not sent anew stays."""
         access = answer.get("access_token")
         if not isinstance(access, str) or not access:
-            raise TemporaryError(f"{self.oauth.service} gave no access token; try again", sent=False)
+            raise TemporaryError(f"{self.oauth.name} gave no access token; try again", sent=False)
         scope = answer.get("scope")
         return self.model_copy(
             update={
@@ -169,18 +177,21 @@ def exchange(
     if missing := signed_in.missing_scopes():
         names = ", ".join(missing)
         raise AuthError(
-            f"{account.oauth.service} was not allowed to give {names}; sign in again and tick every box"
+            f"{account.oauth.name} was not allowed to give {names}; sign in again and tick every box"
         )
     if not signed_in.refresh_token.get_secret_value():
         raise AuthError(
-            f"{account.oauth.service} gave no refresh token; withdraw this program's access there, then sign in again"
+            f"{account.oauth.name} gave no refresh token; withdraw this program's access there, then sign in again"
         )
     return signed_in
 
 
 def assertion(ctx: Context, oauth: OAuth, signed: str) -> Mapping[str, Any]:
     """What the token endpoint gives for a signed statement (RFC 7523 §2.1)."""
-    client = _library().OAuth2Client(_Session(ctx, oauth.service), token_endpoint_auth_method="none")  # noqa: S106
+    client = _library().OAuth2Client(
+        TokenSession(ctx, oauth.name),
+        token_endpoint_auth_method="none",  # noqa: S106 (the name of a method)
+    )
     grant_type = "urn:ietf:params:oauth:grant-type:jwt-bearer"
     answer: Mapping[str, Any] = client.fetch_token(
         placed(oauth.token_url, ctx.base_url), grant_type=grant_type, assertion=signed
@@ -198,7 +209,7 @@ def placed(url: str, base_url: str | None) -> str:
 
 def refused(account: OAuthAccount, code: str) -> AuthError:
     """A sentence for the error code of RFC 6749 §5.2; what else was said is the service's own and stays unsaid."""
-    service = account.oauth.service
+    service = account.oauth.name
     if code == "invalid_grant":
         return AuthError(f"{service} ended this access: {account.oauth.ends}; connect it again")
     if code in _CLIENT_ERRORS:
@@ -223,7 +234,7 @@ def plain_code(code: str) -> str:
 def _client(ctx: Context, account: OAuthAccount) -> Any:
     client_id, client_secret = account.client_credentials()
     return _library().OAuth2Client(
-        _Session(ctx, account.oauth.service),
+        TokenSession(ctx, account.oauth.name),
         client_id=client_id,
         client_secret=client_secret,
         token_endpoint_auth_method="client_secret_post",  # noqa: S106 (the name of a method)
@@ -249,11 +260,11 @@ def errors_of(oauth: OAuth, objection: Callable[[str], AuthError]) -> Iterator[N
         yield
     except base.OAuth2Error as error:
         if error.error in {"temporarily_unavailable", "server_error"}:
-            raise TemporaryError(f"{oauth.service} cannot renew the access now", sent=False) from error
+            raise TemporaryError(f"{oauth.name} cannot renew the access now", sent=False) from error
         raise objection(str(error.error)) from error
     except ValueError:
         raise TemporaryError(
-            f"{oauth.service} gave an answer that cannot be read; try again", sent=False
+            f"{oauth.name} gave an answer that cannot be read; try again", sent=False
         ) from None
 
 
@@ -262,46 +273,3 @@ def _expiry(seconds: object, now: datetime) -> datetime | None:
         return now + timedelta(seconds=float(str(seconds))) if seconds is not None else None
     except (ValueError, OverflowError):
         return None
-
-
-@dataclass(frozen=True, slots=True)
-class _Session:
-    """What Authlib asks of a `requests.Session`, over the guarded client."""
-
-    ctx: Context
-    service: str
-
-    def post(self, url: str, *, data: Mapping[str, str], headers: Mapping[str, str], auth: Any) -> "_Reply":
-        url, sent, body = auth.prepare("POST", url, dict(headers), urlencode(data))
-        kept = {name: value for name, value in sent.items() if name.lower() != "content-length"}
-        try:
-            answer = self.ctx.http.request(
-                "POST", url, headers=kept, content=body, deadline_s=DEADLINE_S, max_bytes=_MAX_TOKEN_BYTES,
-                follow_redirects=False,
-            )  # fmt: skip
-        except TemporaryError as error:
-            # Whatever was to be done with the token has not begun.
-            error.sent = False
-            raise
-        return _Reply(answer, self._checked(answer))
-
-    def _checked(self, answer: Answer) -> int:
-        if answer.status in _LATER or answer.status >= 500:
-            after = parse_retry_after(answer.headers.get("retry-after"), clock.now())
-            raise TemporaryError(
-                f"{self.service} cannot renew the access now ({answer.status})", after=after, sent=False
-            )
-        return answer.status
-
-
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    answer: Answer
-    status_code: int
-
-    def json(self) -> Any:
-        return json.loads(self.answer.body)
-
-    def raise_for_status(self) -> None:
-        if self.status_code >= 400:
-            raise ValueError(self.status_code)

@@ -18,7 +18,39 @@ _MAX_FIELD_CHARS: Final = 1024 * 1024
 # https://owasp.org/www-community/attacks/CSV_Injection: what a spreadsheet would run.
 _FORMULA_STARTS: Final = ("=", "+", "-", "@", "\t", "\r")
 _DELIMITERS: Final = ",;\t|"
+_TEXT_TYPES: Final = {
+    "html": "text/html",
+    "htm": "text/html",
+    "md": "text/markdown",
+    "csv": "text/csv",
+    "xml": "application/xml",
+    "json": "application/json",
+    "ics": "text/calendar",
+    "vcf": "text/vcard",
+}
 _BOMS: Final = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+
+
+def check(value: Any) -> list[Row]:
+    """Rows as a template gives them, as JSON text too; raises ValueError for what has no rows."""
+    if isinstance(value, str):
+        try:
+            value = jsonvalues.loads(value.encode("utf-8", "surrogatepass"))
+        except jsonvalues.BadJsonError:
+            raise ValueError("must be a list of rows, such as {{ steps.read.rows }} alone") from None
+    listed = [value] if isinstance(value, Mapping) else value
+    if not isinstance(listed, list | tuple) or not all(
+        isinstance(row, Mapping | list | tuple) for row in listed
+    ):
+        raise ValueError("must be a list of rows: of objects, or of lists")
+    if len(listed) > MAX_ROWS:
+        raise ValueError(f"has more than {MAX_ROWS} rows; take fewer")
+    return list(listed)
+
+
+def text_type(name: str) -> str:
+    """The media type that the ending of a text file's name means."""
+    return _TEXT_TYPES.get(name.rpartition(".")[2].lower(), "text/plain")
 
 
 def headers(cells: Sequence[Any]) -> list[str]:

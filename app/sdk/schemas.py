@@ -1,12 +1,10 @@
 """JSON Schemas that people give for an answer: which are taken, and whether an answer fits."""
 
 from collections.abc import Iterator, Mapping
+from importlib import import_module
 from typing import Any, Final
 
 from app.sdk import jsonvalues
-from app.sdk.lazily import lazily
-
-_jsonschema: Any = lazily("jsonschema")
 
 MAX_SCHEMA_CHARS: Final = 20_000
 _SHOWN_CHARS: Final = 160
@@ -22,12 +20,18 @@ def require_schema(schema: object) -> dict[str, Any]:
         raise ValueError(f"must have at most {MAX_SCHEMA_CHARS} characters")
     if refused := next(_refused(schema), None):
         raise ValueError(f"must not use {refused}; write out what it stands for")
+    jsonschema = _jsonschema()
     try:
-        _jsonschema.Draft202012Validator.check_schema(schema)
-    except _jsonschema.SchemaError as error:
+        jsonschema.Draft202012Validator.check_schema(schema)
+    except jsonschema.SchemaError as error:
         where = "/".join(map(str, error.absolute_path)) or "it"
         raise ValueError(f"is no JSON Schema: {where}: {_short(error.message)}") from None
     return schema
+
+
+def _jsonschema() -> Any:
+    """Imported when first used: it takes a fifth of a second."""
+    return import_module("jsonschema")
 
 
 def _refused(part: object) -> Iterator[str]:
@@ -53,7 +57,7 @@ def read(text: str, schema: Mapping[str, Any]) -> tuple[Any, str | None]:
 
 def objection(value: object, schema: Mapping[str, Any]) -> str | None:
     """What is wrong first, naming the place; None where the value fits."""
-    error = next(iter(_jsonschema.Draft202012Validator(schema).iter_errors(value)), None)
+    error = next(iter(_jsonschema().Draft202012Validator(schema).iter_errors(value)), None)
     if error is None:
         return None
     where = ".".join(map(str, error.absolute_path))

@@ -93,7 +93,9 @@ class Session(smtplib.SMTP):
         self.send(b".\r\n")
         return self.getreply()
 
-    def send_mail(self, sender: str, message: Outgoing, recipients: list[str]) -> dict[str, tuple[int, bytes]]:
+    def send_mail(
+        self, sender: str, message: Outgoing, recipients: list[str]
+    ) -> dict[str, tuple[int, bytes]]:
         """Whom the server refused, with code and words; raises when that is everyone."""
         # smtplib asks a message for its length, which it announces, and hands it on to `data`.
         return self.sendmail(sender, recipients, cast("str", message))

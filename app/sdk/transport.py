@@ -2,12 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from importlib import import_module
+from typing import Any, Final, Self
 
 from app.sdk.http import MAX_BYTES, HttpClient
-from app.sdk.lazily import lazily
-
-httpx2: Any = lazily("httpx2")
 
 # Set by the connection itself, on the way out and on the way back (the body is decoded already).
 _OWN_OUT: Final = frozenset({"host", "content-length", "transfer-encoding", "connection", "accept-encoding"})
@@ -33,12 +31,12 @@ class GuardedTransport:
             follow_redirects=False,
         )
         headers = _without(answer.headers, _OWN_BACK)
-        return httpx2.Response(answer.status, headers=headers, content=answer.body, request=request)
+        return _httpx().Response(answer.status, headers=headers, content=answer.body, request=request)
 
     def close(self) -> None:
         """Nothing is held: the guarded client is the process's."""
 
-    def __enter__(self) -> "GuardedTransport":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_error: object) -> None:
@@ -47,7 +45,12 @@ class GuardedTransport:
 
 def guarded(http: HttpClient, *, deadline_s: float, max_bytes: int = MAX_BYTES) -> Any:
     """An `httpx2.Client` for a vendor's library."""
-    return httpx2.Client(transport=GuardedTransport(http, deadline_s, max_bytes), trust_env=False)
+    return _httpx().Client(transport=GuardedTransport(http, deadline_s, max_bytes), trust_env=False)
+
+
+def _httpx() -> Any:
+    """Imported when first used: it takes a fifth of a second."""
+    return import_module("httpx2")
 
 
 def _without(headers: Mapping[str, str], names: frozenset[str]) -> dict[str, str]:

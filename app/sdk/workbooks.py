@@ -1,11 +1,13 @@
 """Workbooks (.xlsx): read and written with openpyxl, bombs refused, and cells that are data, never formulas."""
 
 import tempfile
+import time
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import date, datetime, time, timedelta
+from datetime import date, datetime, timedelta
+from datetime import time as clock_time
 from decimal import Decimal
 from typing import IO, Any, Final, TypeAlias
 
@@ -13,7 +15,7 @@ from app.sdk import values
 from app.sdk.context import MAX_FILE_BYTES
 from app.sdk.errors import RejectedError
 from app.sdk.lazily import lazily
-from app.sdk.rows import headers
+from app.sdk.rows import column_names, headers
 
 openpyxl = lazily("openpyxl")
 
@@ -30,6 +32,7 @@ _IN_MEMORY_BYTES: Final = 1024 * 1024
 _CHUNK_BYTES: Final = 256 * 1024
 # Larger whole numbers would lose digits: Excel keeps 15.
 _MAX_EXACT: Final = 10**15
+_TURN_ROWS: Final = 100
 _NOT_A_WORKBOOK: Final = "this is not an .xlsx workbook; save it as .xlsx (older .xls files cannot be read)"
 # What openpyxl raises for parts that are missing, cut, encrypted, or hold XML entities.
 _BROKEN: Final = (
@@ -56,18 +59,30 @@ def read_rows(
             workbook.close()
 
 
-def write_rows(rows: Iterable[Row], *, sheet: str = "Sheet1", columns: Sequence[str] = ()) -> Iterator[bytes]:
-    """A new workbook in chunks: a bold first row of names when the rows are objects."""
+def write_rows(rows: Sequence[Row], *, sheet: str = "Sheet1", columns: Sequence[str] = ()) -> Iterator[bytes]:
+    """A new workbook in chunks: a bold first row of names when the rows are objects.
+
+    Raises RejectedError at once for a text that no cell holds.
+    """
+    names = list(columns) or column_names(rows)
+    # All of it before a workbook is begun: openpyxl leaves an open file behind when one is given up.
+    lines = [
+        [_known(cell, f"row {number}") for cell in _cells(row, names)]
+        for number, row in enumerate(rows, start=1)
+    ]
+    return _written(names, lines, _sheet_name(sheet))
+
+
+def _written(names: Sequence[str], lines: Sequence[Sequence[Any]], title: str) -> Iterator[bytes]:
+    """The workbook is begun with the first chunk that is asked for, and is whole before it is given."""
     workbook = openpyxl.Workbook(write_only=True)
-    table = workbook.create_sheet(_sheet_name(sheet))
-    names: list[str] = []
-    for number, row in enumerate(rows, start=1):
-        if isinstance(row, Mapping) and not names:
-            names = list(columns) or [str(name) for name in row]
-            table.append([data_cell(table, name, bold=True) for name in names])
-        cells = [row.get(name) for name in names] if isinstance(row, Mapping) else row
-        table.append([data_cell(table, cell, where=f"row {number}") for cell in cells])
-    return save(workbook)
+    table = workbook.create_sheet(title)
+    if names:
+        table.append([data_cell(table, name, bold=True) for name in names])
+    for number, line in enumerate(lines, start=1):
+        table.append([data_cell(table, cell) for cell in line])
+        _give_way(number)
+    yield from save(workbook)
 
 
 def load(chunks: Iterable[bytes]) -> Any:
@@ -119,10 +134,10 @@ def refuse_bombs(file: IO[bytes]) -> None:
         raise RejectedError(_NOT_A_WORKBOOK)
 
 
-def data_cell(sheet: Any, value: Any, *, bold: bool = False, where: str = "a row") -> Any:
+def data_cell(sheet: Any, value: Any, *, bold: bool = False) -> Any:
     """A cell for `sheet.append` that holds `value` as it is: text stays text, `=1+1` too."""
     cell = openpyxl.cell.WriteOnlyCell(sheet)
-    set_data(cell, value, where=where)
+    set_data(cell, value)
     if bold:
         cell.font = openpyxl.styles.Font(bold=True)
     return cell
@@ -130,10 +145,8 @@ def data_cell(sheet: Any, value: Any, *, bold: bool = False, where: str = "a row
 
 def set_data(cell: Any, value: Any, *, where: str = "a cell") -> None:
     """Put `value` into a cell as data; only a caller that was asked for a formula may set `cell.value` itself."""
-    known = _known(value)
+    known = _known(value, where)
     if isinstance(known, str):
-        if len(known) > MAX_CELL_CHARS:
-            raise RejectedError(f"{where} holds a text of more than {MAX_CELL_CHARS} characters; shorten it")
         # Excel would read what begins with = as a formula when the cell is edited: the quote says it is text.
         cell.quotePrefix = known[:1] in ("=", "+", "-", "@")
         # Set in full, so that openpyxl does not guess a formula or an error from the text.
@@ -145,8 +158,10 @@ def set_data(cell: Any, value: Any, *, where: str = "a cell") -> None:
 def json_value(value: Any) -> Any:
     """What a cell holds, as JSON: dates as ISO 8601, whole floats as whole numbers."""
     if isinstance(value, datetime):
-        return value.date().isoformat() if value.time() == time() else value.isoformat(timespec="seconds")
-    if isinstance(value, date | time):
+        return (
+            value.date().isoformat() if value.time() == clock_time() else value.isoformat(timespec="seconds")
+        )
+    if isinstance(value, date | clock_time):
         return value.isoformat()
     if isinstance(value, timedelta):
         return str(value)
@@ -155,17 +170,23 @@ def json_value(value: Any) -> Any:
     return value if isinstance(value, str | int | bool | None) else str(value)
 
 
-def _known(value: Any) -> Any:
-    """A type that a cell can hold without losing anything."""
+def _cells(row: Row, names: Sequence[str]) -> Sequence[Any]:
+    return [row.get(name) for name in names] if isinstance(row, Mapping) else row
+
+
+def _known(value: Any, where: str) -> Any:
+    """A type that a cell can hold without losing anything; raises RejectedError for what is too long."""
     if value is None or isinstance(value, bool | float):
         return value
     if isinstance(value, int):
         return value if abs(value) < _MAX_EXACT else str(value)
     if isinstance(value, Decimal):
         return float(value)
-    if isinstance(value, date | time):
-        return value.replace(tzinfo=None) if isinstance(value, datetime | time) else value
+    if isinstance(value, date | clock_time):
+        return value.replace(tzinfo=None) if isinstance(value, datetime | clock_time) else value
     text = openpyxl.cell.cell.ILLEGAL_CHARACTERS_RE.sub("", values.text(value))
+    if len(text) > MAX_CELL_CHARS:
+        raise RejectedError(f"{where} holds a text of more than {MAX_CELL_CHARS} characters; shorten it")
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
@@ -200,9 +221,20 @@ def _rows(sheet: Any, *, header: bool, max_rows: int) -> Iterator[Any]:
             names = headers(row)
             continue
         count += 1
+        _give_way(count)
         if count > max_rows:
             raise RejectedError(f"{sheet.title} has more than {max_rows} rows; take a smaller one")
-        yield row if names is None else dict(zip(names, row, strict=False))
+        if names is None:
+            yield row
+            continue
+        # A row may be shorter than its sheet is wide.
+        yield dict(zip(names, [*row, *[None] * (len(names) - len(row))], strict=False))
+
+
+def _give_way(number: int) -> None:
+    """Much of this is work without waiting: others get their turn now and then."""
+    if number % _TURN_ROWS == 0:
+        time.sleep(0)
 
 
 def _sheet_name(name: str) -> str:

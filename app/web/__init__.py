@@ -3,7 +3,7 @@
 import importlib
 import pkgutil
 
-from flask import Blueprint, Flask, Response, request
+from flask import Blueprint, Flask, Response, g, request
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app.config import Config
@@ -16,6 +16,8 @@ _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
     "connect-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# A browser holds a form's redirects to this, too: a page whose form leads elsewhere names that in `g.form_targets`.
+_OWN_FORMS = "form-action 'self'"
 _HEADERS = {
     "Content-Security-Policy": _POLICY,
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
@@ -55,6 +57,8 @@ def _protect(app: Flask, *, https: bool) -> None:
     def add_headers(answer: Response) -> Response:
         for name, value in _HEADERS.items():
             answer.headers.setdefault(name, value)
+        if targets := g.pop("form_targets", ""):
+            answer.headers["Content-Security-Policy"] = _POLICY.replace(_OWN_FORMS, f"{_OWN_FORMS} {targets}")
         if https:
             answer.headers.setdefault("Strict-Transport-Security", _HSTS)
         if request.endpoint != "static":

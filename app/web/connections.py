@@ -12,8 +12,9 @@ from app.extensions import db, writing
 from app.models import Connection, Role, Rule
 from app.sdk.errors import IntegrationError, TemporaryError
 from app.sdk.fields import Settings
-from app.services import connections
-from app.web import fields, links
+from app.services import connections, sign_ins
+from app.services.sign_ins import Pending
+from app.web import fields, links, oauth
 from app.web.access import allow, current_actor
 from app.web.filters import sentence
 from app.web.rule_pages import connection_state
@@ -43,7 +44,9 @@ def new() -> str:
         cards = connections.catalogue_cards(core.current())
         shown = [{"key": card.key, "title": card.title, "text": sentence(card.about)} for card in cards]
         return render_template("connections/new.html", integration=None, integrations=shown)
-    return _new_page(key, name=connections.integration(core.current(), key).title)
+    title = connections.integration(core.current(), key).title
+    name, given = oauth.typed_before(key) or (title, {})
+    return _new_page(key, name=name, given=given)
 
 
 @blueprint.post("/connections")
@@ -57,6 +60,9 @@ def create() -> Answer:
         settings = connections.build_settings(engine, key, typed.values, None)
     except InvalidError as error:
         return _new_page(key, name=name, typed=typed, errors=error.fields), error.status
+    settings = sign_ins.with_tokens_of(engine, None, settings)
+    if sign_ins.needs_sign_in(settings):
+        return oauth.depart(Pending(key, name, settings, next_page=request.form.get("next_page", "")))
     proof = _prove(key, settings)
     if proof.refused:
         return _new_page(key, name=name, typed=typed, proof=proof), 422
@@ -86,10 +92,16 @@ def update(connection_id: str) -> Answer:
         return _edit_page(row, name=name, typed=typed, errors=error.fields), error.status
     except SealError as error:
         return _edit_page(row, name=name, typed=typed, proof=_Proof(refused=sentence(error))), error.status
+    settings = sign_ins.with_tokens_of(engine, row, settings)
+    if sign_ins.needs_sign_in(settings) or (sign_ins.can_sign_in(settings) and "sign_in" in request.form):
+        return oauth.depart(Pending(row.integration, name, settings, connection_id=row.id))
     proof = _prove(row.integration, settings)
     if proof.refused:
         return _edit_page(row, name=name, typed=typed, proof=proof), 422
     with writing() as session:
+        # Anew: a worker may have renewed the access while the service was asked.
+        now = connections.get(session, actor, row.id)
+        settings = sign_ins.with_tokens_of(engine, now, settings)
         connections.update(
             session, actor, engine, row.id, name=name, settings=settings, checked=proof.checked
         )
@@ -163,6 +175,7 @@ def _new_page(
     key: str,
     *,
     name: str,
+    given: Mapping[str, Any] | None = None,
     typed: fields.Typed | None = None,
     errors: Mapping[str, str] | None = None,
     proof: _Proof | None = None,
@@ -170,9 +183,9 @@ def _new_page(
     model = connections.model(core.current(), key)
     return render_template(
         "connections/new.html",
-        integration=_integration(key),
+        integration=_integration(key) | {"oauth": oauth.explained(model, key)},
         name=name,
-        fields=fields.show(model, {}, errors, typed=typed),
+        fields=oauth.typed_only(model, fields.show(model, given or {}, errors, typed=typed)),
         errors=_summary(model, errors),
         refused=proof.refused if proof else None,
         may_wait=bool(proof and proof.may_wait),
@@ -196,9 +209,11 @@ def _edit_page(
     return render_template(
         "connections/edit.html",
         connection=_shown(row, rules, connections.held(session, actor).get(row.id, 0)),
-        integration=_integration(row.integration),
+        integration=_integration(row.integration) | {"oauth": oauth.explained(model, row.integration)},
         name=name,
-        fields=fields.show(model, shown, errors, kept=kept, typed=typed) if model else [],
+        fields=oauth.typed_only(model, fields.show(model, shown, errors, kept=kept, typed=typed))
+        if model
+        else [],
         errors=_summary(model, errors) if model else [],
         refused=proof.refused if proof else None,
         may_wait=bool(proof and proof.may_wait),

@@ -181,6 +181,8 @@ def _read_field(name: str, info: FieldInfo, form: "MultiDict[str, str]", typed: 
         return
     if kind == "checkbox":
         typed.values[name] = text if templates.is_template(text) else text != ""
+        # A form that comes back keeps its ticks.
+        typed.texts[name] = typed.values[name]
         return
     if kind != "secret":
         typed.texts[name] = text

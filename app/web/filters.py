@@ -32,13 +32,14 @@ def ago(instant: datetime) -> str:
         return f"{instant.astimezone(zone()):%-d %b %Y}"
     if abs(seconds) < 1:
         return "just now"
-    length = _length(abs(seconds))
+    # What was set for eight hours from now says so for a while.
+    length = _length(abs(seconds) + (30 if seconds < 30 - _HOUR else 0))
     return f"{length} ago" if seconds > 0 else f"in {length}"
 
 
 def _length(seconds: float) -> str:
     if seconds < _MINUTE:
-        return f"{seconds:.0f} s"
+        return f"{int(seconds)} s"
     if seconds < _HOUR:
         return f"{seconds // _MINUTE:.0f} min"
     if seconds < _DAY:

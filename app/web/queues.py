@@ -42,7 +42,7 @@ class LimitsForm(Settings):
         "At once", None, help="at most so many tasks at the same time; empty is no limit", ge=1, le=100_000
     )
     rate_count: int | None = setting(
-        "Rate", None, help="at most so many started per period; empty is no limit", ge=1, le=100_000
+        "Rate", None, help="at most so many begun in the period; empty is no limit", ge=1, le=100_000
     )
     rate_period_s: int | None = setting(
         "Period in seconds", None, help="60 is a minute, 3600 an hour", ge=1, le=86_400
@@ -57,7 +57,7 @@ class LimitsForm(Settings):
 
 class ChangeForm(LimitsForm):
     name: Annotated[str, AfterValidator(_plain_name)] = setting(
-        "Name", help="small letters, digits and - _ . only", example="mail"
+        "Name", help="small letters and digits, and the signs . - _", example="mail"
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, Final
 
 from flask import url_for
 from pydantic import ValidationError
@@ -21,6 +21,8 @@ from app.services.access import Actor
 from app.services.documents import ActionStep, Definition, Step, TriggerPart
 from app.services.rule_checks import Findings
 from app.web.filters import sentence, summary
+
+_FIRST: Final = ("webhook", "schedule", "manual")
 
 
 def connection_state(row: Connection) -> str:
@@ -177,7 +179,14 @@ def action_choices(engine: Engine) -> list[dict[str, Any]]:
 
 
 def trigger_choices(engine: Engine) -> list[dict[str, Any]]:
-    return [trigger_head(engine, trigger) for each in engine.catalogue for trigger in each.triggers.values()]
+    """What most rules start with first."""
+    each_one = (trigger for integration in engine.catalogue for trigger in integration.triggers.values())
+    return [trigger_head(engine, trigger) for trigger in sorted(each_one, key=_rank)]
+
+
+def _rank(trigger: Trigger) -> int:
+    integration = trigger.key.partition(".")[0]
+    return _FIRST.index(integration) if integration in _FIRST else len(_FIRST)
 
 
 def trigger_head(engine: Engine, trigger: Trigger) -> dict[str, Any]:

@@ -17,11 +17,12 @@ from app.models import Event, Hook, Role, Rule
 from app.sdk import jsonvalues
 from app.sdk.declare import Trigger
 from app.services import documents, rule_checks, rule_edits, rule_samples, rule_switch, rules
+from app.services.activity import line
 from app.services.documents import TriggerPart
 from app.services.rule_samples import SampleEvent
 from app.web import fields, rule_pages
 from app.web.access import allow, current_actor
-from app.web.filters import sentence, summary
+from app.web.filters import sentence
 from app.web.rules import blueprint
 
 _CURL_CHARS = 600
@@ -223,7 +224,7 @@ def _listening(rule: Rule) -> dict[str, Any]:
             {
                 "id": row.id,
                 "at": row.received_at,
-                "text": summary(row.data),
+                "text": line(row.data),
                 "chosen": row.id == event.event_id,
             }
             for row in events

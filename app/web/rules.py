@@ -16,10 +16,11 @@ from app.extensions import db, writing
 from app.models import Role, Rule, Run
 from app.services import documents, rule_checks, rule_samples, rule_trials, rule_words, rules
 from app.services.access import Actor
+from app.services.activity import line
 from app.services.rules import Listed
 from app.web import rule_pages
 from app.web.access import allow, current_actor
-from app.web.filters import sentence, summary
+from app.web.filters import sentence
 
 blueprint = Blueprint("rules", __name__)
 
@@ -54,7 +55,7 @@ def _row(listed: Listed, links: rule_checks.Links, counts: tuple[int, int]) -> d
         "icons": rule_words.icons(definition),
         "problem": sentence(error or said[0]) if error or said else None,
         "last_run": _shown_run(listed.last_run) if listed.last_run else None,
-        "succeeded": counts[0],
+        "runs": counts[0],
         "failed": counts[1],
     }
 
@@ -116,7 +117,7 @@ def show(rule_id: str) -> str:
         catalogue=rule_pages.action_choices(engine),
         after=request.args.get("after"),
         runs=[
-            _shown_run(run) | {"text": summary(data)}
+            _shown_run(run) | {"text": line(data) if data is not None else ""}
             for run, data in rules.last_runs(session, rule, _RUNS_SHOWN)
         ],
         example=rule_samples.as_text(rule_samples.sample_event(session, engine, rule).data),

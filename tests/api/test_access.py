@@ -53,6 +53,7 @@ def theirs(world) -> dict[str, str]:
         "rule_id": rule.id,
         "event_id": event.id,
         "connection_id": connection.id,
+        "file_id": factories.FileFactory(workspace_id=other.id).id,
         "name": queue.name,
     }
 
@@ -102,7 +103,7 @@ def test_a_viewer_changes_nothing(app, world):
     factories.ApiKeyFactory(workspace_id=world.workspace.id, user_id=world.viewer.id, text="bq_viewer")
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = "Bearer bq_viewer"
-    ids = dict.fromkeys(("task_id", "run_id", "rule_id", "event_id", "connection_id", "name"), "x") | {
+    ids = dict.fromkeys(("task_id", "run_id", "rule_id", "event_id", "connection_id", "file_id", "name"), "x") | {
         "key": "http"
     }
 

@@ -133,7 +133,7 @@ def test_one_good_entry_in_a_list_of_signatures_is_enough(client, signed_hook):
         ),
         (signed(b"{}"), b"{} "),
         (signed(b"{}", at=int(time.time()) - 301 - 60), b"{}"),
-        (signed(b"{}", at=int(time.time()) + 301 + 60), b"{}"),
+        (signed(b"{}", at=int(time.time()) + 86_400), b"{}"),
         (signed(b"{}") | {"webhook-signature": "v1,"}, b"{}"),
         (signed(b"{}") | {"webhook-timestamp": "NaN"}, b"{}"),
     ],

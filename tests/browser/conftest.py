@@ -86,6 +86,9 @@ def page(browser: Browser) -> Iterator[Page]:
 def opened(context: BrowserContext) -> tuple[Page, list[str]]:
     """A page, and what its console complains about: faults of scripts and what the policy forbade."""
     page, complaints = context.new_page(), []
-    page.on("console", lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None)
+    page.on(
+        "console",
+        lambda message: complaints.append(message.text) if message.type in ("error", "warning") else None,
+    )
     page.on("pageerror", lambda error: complaints.append(str(error)))
     return page, complaints

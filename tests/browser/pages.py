@@ -11,7 +11,7 @@ from tests.conftest import make_app, make_config
 
 # What answers with JSON, plain text or a file; the dashboard is RQ's own.
 _NO_PAGES = ("v1_", "rq_dashboard.", "static")
-_NO_PAGE = {"events.whole", "tasks.whole"}
+_NO_PAGE = {"events.whole", "files.download", "oauth.callback", "tasks.whole"}
 _ALSO_PAGES = {"v1_openapi.docs"}
 # Pages that only somebody who is logged out sees.
 PUBLIC = {"account.login", "account.welcome", "account.invitation"}
@@ -34,7 +34,11 @@ def make_routes(home: Path) -> list[Rule]:
 def _is_page(rule: Rule) -> bool:
     if rule.endpoint in _ALSO_PAGES:
         return True
-    return "GET" in (rule.methods or ()) and rule.endpoint not in _NO_PAGE and not rule.endpoint.startswith(_NO_PAGES)
+    return (
+        "GET" in (rule.methods or ())
+        and rule.endpoint not in _NO_PAGE
+        and not rule.endpoint.startswith(_NO_PAGES)
+    )
 
 
 def member_pages(routes: list[Rule], shop: Shop) -> list[Page]:
@@ -60,8 +64,14 @@ def _page(rule: Rule, ids: dict[str, str]) -> Page:
 def _faces(shop: Shop) -> list[Page]:
     ids = shop.ids
     rule, draft, scheduled = (f"/rules/{ids[name]}" for name in ("rule_id", "draft", "scheduled"))
-    faces = {f"runs-show-{state}": f"/runs/{ids[state]}" for state in ("filtered", "failed", "uncertain", "waiting")}
-    faces |= {f"connections-new-{key}": f"/connections/new?integration={key}" for key in ("smtp", "http", "slack", "webhook")}
+    faces = {
+        f"runs-show-{state}": f"/runs/{ids[state]}"
+        for state in ("filtered", "failed", "uncertain", "waiting")
+    }
+    faces |= {
+        f"connections-new-{key}": f"/connections/new?integration={key}"
+        for key in ("smtp", "http", "slack", "webhook")
+    }
     faces |= {
         "connections-edit-broken": f"/connections/{ids['crm']}",
         "queues-index-edit": "/queues?edit=new",

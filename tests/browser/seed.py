@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, Self
 
 import httpx2
 
@@ -28,7 +28,7 @@ class Visitor:
     def __init__(self, url: str) -> None:
         self.http = httpx2.Client(base_url=url, follow_redirects=True, timeout=20)
 
-    def __enter__(self) -> "Visitor":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_failure: object) -> None:
@@ -77,7 +77,9 @@ class _World:
     def __call__(self, request: Received) -> Says:
         match request.path:
             case "/warehouse/orders":
-                return says_json({"id": 48, "state": "packed", "parcels": [{"weight_kg": 2.4, "tracked": True}]}, 201)
+                return says_json(
+                    {"id": 48, "state": "packed", "parcels": [{"weight_kg": 2.4, "tracked": True}]}, 201
+                )
             case "/labels":
                 return Says(hang_up=True)
             case "/busy":
@@ -114,7 +116,11 @@ def _people(made: Shop) -> None:
         page = ada.post("/api-keys", "/api-keys", name="Web shop", scopes="write")
         made.key = _found(r'id="new-key">(bq_[^<]+)<', page)
         ada.post("/api-keys", "/api-keys", name="Weekly report", scopes="read")
-        for name, role in {"Grace Hopper": "admin", "Alan Turing": "editor", "Tim Berners-Lee": "viewer"}.items():
+        for name, role in {
+            "Grace Hopper": "admin",
+            "Alan Turing": "editor",
+            "Tim Berners-Lee": "viewer",
+        }.items():
             link = _invite(ada, name.split()[0].lower() + "@lamps.example", role)
             with Visitor(made.server.url) as invited:
                 invited.post(link, link, name=name, password=PASSWORD, zone=ZONE)
@@ -155,11 +161,15 @@ def _rules(made: Shop) -> dict[str, dict[str, Any]]:
     hook = {"type": "webhook.received", "params": {}}
     big = {"key": "big", "kind": "filter", "conditions": [{"field": "event.total", "op": "gt", "value": 100}]}
     rules = {
-        "orders": _rule(made, "Big orders to the warehouse", hook, [big, _mail(made), _call(made, "/warehouse/orders")]),
+        "orders": _rule(
+            made, "Big orders to the warehouse", hook, [big, _mail(made), _call(made, "/warehouse/orders")]
+        ),
         "labels": _rule(made, "Print a shipping label", hook, [_call(made, "/labels")]),
         "letter": _rule(made, "Add to the newsletter", hook, [_call(made, "/lists/12", method="PUT")]),
         "busy": _rule(made, "Tell the bookkeeping", hook, [_call(made, "/busy", method="PUT")]),
-        "crm": _rule(made, "Keep the customer file up to date", hook, [_call(made, "/crm", connection=made.ids["crm"])]),
+        "crm": _rule(
+            made, "Keep the customer file up to date", hook, [_call(made, "/crm", connection=made.ids["crm"])]
+        ),
     }
     every = {"type": "schedule.cron", "params": {"expression": "0 9 * * 1-5", "zone": "Europe/Berlin"}}
     made.ids["scheduled"] = str(_rule(made, "Morning report", every, [_mail(made)])["id"])
@@ -186,9 +196,19 @@ def _mail(made: Shop) -> dict[str, Any]:
 
 
 def _call(made: Shop, path: str, *, method: str = "POST", connection: str | None = None) -> dict[str, Any]:
-    body = {"order": "{{ event.order }}", "total": "{{ event.total }}", "customer": "{{ event.customer.name }}"}
+    body = {
+        "order": "{{ event.order }}",
+        "total": "{{ event.total }}",
+        "customer": "{{ event.customer.name }}",
+    }
     params = {"method": method, "url": made.target.url + path, "json": body}
-    return {"key": "call", "kind": "action", "action": "http.request", "connection": connection, "params": params}
+    return {
+        "key": "call",
+        "kind": "action",
+        "action": "http.request",
+        "connection": connection,
+        "params": params,
+    }
 
 
 def _calls(made: Shop, rules: dict[str, dict[str, Any]]) -> None:
@@ -214,15 +234,24 @@ def _order(rule: dict[str, Any], number: int, total: float) -> None:
 
 def _break_crm(made: Shop, rule: dict[str, Any], world: _World) -> None:
     live.wait_until(
-        lambda: made.api("GET", f"/runs?rule={rule['id']}&state=succeeded")["items"], seconds=20, what="the CRM's run"
+        lambda: made.api("GET", f"/runs?rule={rule['id']}&state=succeeded")["items"],
+        seconds=20,
+        what="the CRM's run",
     )
     world.crm = only_with_token("another one by now")
     _order(rule, 30, 90)
 
 
 def _tasks(made: Shop) -> None:
-    call = {"action": "http.request", "params": {"method": "PUT", "url": f"{made.target.url}/warehouse/orders"}}
-    made.api("POST", "/queues", {"name": "invoices", "priority": 10, "concurrency": 2, "rate_count": 30, "rate_period_s": 60})
+    call = {
+        "action": "http.request",
+        "params": {"method": "PUT", "url": f"{made.target.url}/warehouse/orders"},
+    }
+    made.api(
+        "POST",
+        "/queues",
+        {"name": "invoices", "priority": 10, "concurrency": 2, "rate_count": 30, "rate_period_s": 60},
+    )
     made.api("POST", "/queues", {"name": "pictures", "external": True})
     made.api("POST", "/queues", {"name": "newsletter", "priority": -5})
     made.api("POST", "/queues/newsletter/pause")
@@ -241,8 +270,11 @@ def _in(**later: float) -> str:
 
 def _settle(made: Shop) -> None:
     """Wait until each state has its run."""
-    made.ids |= {state: made.run_of(state) for state in ("succeeded", "filtered", "failed", "uncertain", "waiting")}
-    made.ids["run_id"] = made.ids["succeeded"]
+    made.ids |= {
+        state: made.run_of(state) for state in ("succeeded", "filtered", "failed", "uncertain", "waiting")
+    }
+    orders = made.api("GET", f"/runs?rule={made.ids['rule_id']}&state=succeeded")["items"]
+    made.ids["run_id"] = str(orders[0]["id"])
     made.ids["event_id"] = str(made.api("GET", f"/runs/{made.ids['run_id']}")["event"])
     live.wait_until(lambda: _is_quiet(made), seconds=30, what="nothing is queued or running")
 

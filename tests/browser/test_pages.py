@@ -25,11 +25,15 @@ def look(page: Page, complaints: list[str], name: str, path: str) -> list[str]:
     return wrong
 
 
-def test_every_page_answers_quietly_and_fits_a_phone(browser: Browser, filled: Shop, routes: Any, owner: Any) -> None:
+def test_every_page_answers_quietly_and_fits_a_phone(
+    browser: Browser, filled: Shop, routes: Any, owner: Any
+) -> None:
     context = browser.new_context(base_url=filled.server.url, viewport=NARROW, storage_state=owner)
     page, complaints = opened(context)
 
-    wrong = [text for each in member_pages(routes, filled) for text in look(page, complaints, each.name, each.path)]
+    wrong = [
+        text for each in member_pages(routes, filled) for text in look(page, complaints, each.name, each.path)
+    ]
 
     context.close()
     assert wrong == []
@@ -53,5 +57,6 @@ def test_the_dashboard_of_rq_opens_for_an_operator(browser: Browser, filled: Sho
     page.get_by_text("Queues").first.wait_for()
 
     context.close()
-    assert answer and answer.status == 200
+    assert answer
+    assert answer.status == 200
     assert complaints == []

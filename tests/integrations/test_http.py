@@ -4,7 +4,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from app.integrations.http import Access, Request, check, http, request
+from app.integrations.http import Access, Pages, Request, Watched, check, http, new_item, pages, request
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from app.sdk.fields import sentences, spread
 from tests.providers.http import Says, http_server, only_with_token, says_json
@@ -374,3 +374,198 @@ def test_no_key_is_sent_where_the_engine_lends_none(ctx, server):
     send(replace(ctx, idempotency_key=""), server)
 
     assert "idempotency-key" not in server.received[0].headers
+
+
+# pages of a list
+
+
+def paged(server, *, total=5, size=2):
+    """Pages by number and by cursor, told in the body and in the Link header; only the next link has everything."""
+
+    def answer(received):
+        number = int((received.query.get("page") or received.query.get("cursor") or ["1"])[0])
+        items = [{"id": n} for n in range(total)][(number - 1) * size : number * size]
+        last = number * size >= total
+        link = "" if last else f"{server.url}/orders?page={number + 1}&state=open"
+        body = {
+            "data": {"orders": items},
+            "meta": {"next": link or None, "cursor": None if last else number + 1},
+        }
+        return says_json(
+            body, Link=f'<{server.url}/orders>; rel="first", <{link}>; rel="next"' if link else ""
+        )
+
+    server.answer = answer
+
+
+def get_pages(ctx, server, connection=None, **params):
+    given = {"url": server.url + "/orders", "items": "data.orders", "query": {"state": "open"}, **params}
+    return pages(ctx, connection, Pages.model_validate(given))
+
+
+@pytest.mark.parametrize(
+    ("params", "calls"),
+    [
+        ({"next_page": "next link", "next_at": "meta.next"}, 3),
+        ({"next_page": "link header"}, 3),
+        ({"next_page": "next value", "next_at": "meta.cursor", "next_query": "cursor"}, 3),
+        ({"next_page": "page number"}, 4),
+    ],
+)
+def test_the_items_of_all_pages_become_one_list(ctx, server, params, calls):
+    paged(server)
+
+    output = get_pages(ctx, server, **params)
+
+    assert output == {"items": [{"id": n} for n in range(5)], "count": 5, "pages": calls, "more": False}
+    assert {received.query["state"][0] for received in server.received} == {"open"}
+
+
+def test_no_more_pages_are_taken_than_was_said(ctx, server):
+    paged(server, total=100)
+
+    output = get_pages(ctx, server, next_page="page number", max_pages=3)
+
+    assert (output["count"], output["pages"], output["more"]) == (6, 3, True)
+
+
+def test_a_list_that_leads_in_a_circle_ends(ctx, server):
+    server.answer = lambda received: says_json(
+        {"data": {"orders": [1]}, "meta": {"next": server.url + "/orders?a=1"}}
+    )
+
+    assert get_pages(ctx, server, next_at="meta.next", max_pages=20)["pages"] == 2
+
+
+def test_more_than_twenty_pages_cannot_be_asked_for():
+    with pytest.raises(ValidationError):
+        Pages(url="https://shop.example/", max_pages=21)
+
+
+@pytest.mark.parametrize(
+    ("body", "items", "words"),
+    [
+        ({"data": []}, "data.orders", "there is no list in the answer"),
+        ({"data": {"orders": {}}}, "data.orders", "data.orders is an object, not a list"),
+        ({"orders": []}, "", "the answer is an object, not a list"),
+        ([], "a b", "cannot be read|is not a field"),
+    ],
+)
+def test_a_list_that_is_not_there_is_told(ctx, server, body, items, words):
+    server.answer = lambda received: says_json(body)
+
+    with pytest.raises(RejectedError, match=words):
+        get_pages(ctx, server, items=items, next_page="link header")
+
+
+def test_a_next_link_without_its_place_is_asked_for(ctx, server):
+    paged(server)
+
+    with pytest.raises(RejectedError, match="say where in the answer"):
+        get_pages(ctx, server)
+
+
+def test_a_next_link_cannot_carry_the_secret_to_another_host(ctx, server):
+    with http_server() as other:
+        server.answer = lambda received: says_json({"data": {"orders": [1]}, "next": other.url + "/steal"})
+
+        with pytest.raises(RejectedError, match="the connection does not name"):
+            get_pages(ctx, server, account(server), next_at="next")
+
+        assert other.received == []
+        assert server.received[0].headers["authorization"] == f"Bearer {SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("says", "error"), [(Says(401), RejectedError), (Says(500), TemporaryError), (Says(404), RejectedError)]
+)
+def test_a_page_that_fails_fails_the_whole(ctx, server, says, error):
+    server.answer = lambda received: says
+
+    with pytest.raises(error):
+        get_pages(ctx, server, next_page="page number")
+
+
+# a list that is watched
+
+
+class Watcher:
+    """Looks as the engine does, with what the last look gave."""
+
+    def __init__(self, ctx, server, connection=None, **params):
+        self.ctx, self.connection = ctx, connection
+        self.params = Watched.model_validate({"url": server.url + "/orders", **params})
+        self.cursor, self.keys = None, []
+
+    def look(self):
+        batch = new_item(self.ctx, self.connection, self.params, self.cursor, self.keys)
+        self.cursor, self.keys = batch.cursor, batch.recent_keys
+        return [one.data for one in batch.occurrences]
+
+
+def listing(server, items, **headers):
+    server.answer = lambda received: says_json(items, **headers)
+
+
+def test_each_new_item_happens_once_and_the_oldest_first(ctx, server):
+    listing(server, [{"id": 1}])
+    watcher = Watcher(ctx, server)
+
+    assert watcher.look() == []
+    listing(server, [{"id": 3}, {"id": 2}, {"id": 1, "state": "changed"}])
+    assert watcher.look() == [{"id": 2}, {"id": 3}]
+    assert watcher.look() == []
+
+
+def test_the_newest_may_be_the_last_and_the_first_look_may_take_some(ctx, server):
+    listing(server, {"data": [{"no": "a"}, {"no": "b"}, {"no": "c"}]})
+
+    assert Watcher(ctx, server, items="data", key="no", newest="last", first=2).look() == [
+        {"no": "b"},
+        {"no": "c"},
+    ]
+
+
+def test_items_without_the_field_are_told_apart_by_all_they_say(ctx, server):
+    listing(server, ["a", {"x": 1}])
+    watcher = Watcher(ctx, server)
+    watcher.look()
+
+    listing(server, ["b", "a", {"x": 1}, {"x": 2}])
+
+    assert watcher.look() == [{"x": 2}, "b"]
+
+
+def test_a_list_that_has_not_changed_is_not_sent_again(ctx, server):
+    listing(server, [{"id": 1}], ETag='"v1"')
+    watcher = Watcher(ctx, server)
+    watcher.look()
+    server.answer = lambda received: Says(304 if received.headers.get("if-none-match") == '"v1"' else 500)
+
+    assert watcher.look() == []
+    listing(server, [{"id": 2}, {"id": 1}])
+    assert watcher.look() == [{"id": 2}]
+
+
+def test_a_watched_list_may_need_a_secret(ctx, server):
+    listing(server, [])
+
+    Watcher(ctx, server, account(server)).look()
+
+    assert server.received[0].headers["authorization"] == f"Bearer {SECRET}"
+
+
+@pytest.mark.parametrize(
+    ("says", "error"),
+    [
+        (Says(401), RejectedError),
+        (Says(503), TemporaryError),
+        (Says(200, b"x"), RejectedError),
+        (says_json({}), RejectedError),
+    ],
+)
+def test_a_list_that_cannot_be_had_is_told(ctx, server, says, error):
+    server.answer = lambda received: says
+
+    with pytest.raises(error):
+        Watcher(ctx, server).look()

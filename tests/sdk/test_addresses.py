@@ -76,7 +76,7 @@ ONLY_WITH_PERMISSION = {
     "octal": "0177.0.0.1",
     "short": "127.1",
     "circled digits": "①②⑦.⓪.⓪.①",
-    "fullwidth": "１２７．０．０．１",  # noqa: RUF001
+    "fullwidth": "１２７．０．０．１",
     "ideographic stops": "127。0。0。1",
     "trailing dot": "127.0.0.1.",
     "carrier-grade nat": "100.64.0.1",

@@ -69,7 +69,7 @@ HOSTILE_URLS = {
     "no scheme": "example.com",
     "no host": "http:///path",
     "port out of range": "http://93.184.216.34:99999/",
-    "port in other digits": "http://93.184.216.34:８0/",  # noqa: RUF001
+    "port in other digits": "http://93.184.216.34:８0/",
     "escaped host": "http://%31%32%37.0.0.1/",
     "empty": "",
 }
@@ -690,7 +690,7 @@ def test_an_error_page_is_not_repeated():
         ("Fri, 31 Dec 9999 23:59:59 GMT", 86_400.0),
         ("Fri, 99 Foo 2026 99:99:99", None),
         ("soon", None),
-        ("٧", None),  # noqa: RUF001
+        ("٧", None),
         ("", None),
         (None, None),
     ],

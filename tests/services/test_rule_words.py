@@ -24,7 +24,7 @@ def definition(
 def test_a_rule_is_one_sentence(engine: Engine) -> None:
     told = rule_words.rule_sentence(engine.catalogue, definition(FILTER, CALL | {"name": "Tell the shop"}))
 
-    assert told.startswith("When ")
+    assert told.startswith("Call received: ")
     assert told.endswith("only go on if…, then tell the shop")
 
 

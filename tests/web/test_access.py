@@ -132,6 +132,7 @@ def ids(world: World, session: Session) -> dict[str, str]:
         "invitation_id": invitation.id,
         "token": "the-token",
         "part": "params",
+        "file_id": factories.FileFactory(**shop).id,
         "workspace_id": world.workspace.id,
     }
 

@@ -132,3 +132,8 @@ def test_what_was_typed_is_shown_again_but_never_a_secret() -> None:
     assert field["p_count"]["value"] == "many"
     assert field["p_key"]["value"] is None
     assert "key" not in typed.texts
+
+
+def test_a_form_that_comes_back_keeps_its_ticks() -> None:
+    assert shown({}, typed=read(loud="1"))["loud"]["value"] is True
+    assert shown({"loud": True}, typed=read())["loud"]["value"] is False
