@@ -1,6 +1,7 @@
 """Files by reference: streamed into chunks beside the rows, capped, and swept when they expire."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -17,6 +18,7 @@ from app.sdk.context import MAX_FILE_BYTES, FileRef
 from app.sdk.errors import RejectedError
 
 CHUNK_BYTES = 256 * 1024
+_MEDIA_TYPE = re.compile(r"[a-z]{2,20}/[a-z0-9][a-z0-9.+_-]{0,99}")
 _KEPT_FOR = timedelta(days=30)
 # Chunks of a file that was never finished.
 _ABANDONED = timedelta(days=1)
@@ -45,7 +47,8 @@ class FileStore:
             digest.update(body)
             row = {"file_id": file_id, "number": number, "body": body, "created_at": clock.now()}
             self.writer.submit(partial(_add_chunk, row=row))
-        ref = FileRef(id=file_id, name=_plain(name), type=media_type, bytes=size, sha256=digest.hexdigest())
+        kind, sha256 = plain_type(media_type), digest.hexdigest()
+        ref = FileRef(id=file_id, name=_plain(name), type=kind, bytes=size, sha256=sha256)
         self.writer.submit(lambda connection: _insert(connection, self.workspace_id, ref))
         return ref
 
@@ -123,6 +126,12 @@ def _plain(name: str) -> str:
     last = name.replace("\\", "/").rpartition("/")[2]
     plain = "".join(char for char in last if char.isprintable()).strip(". ")
     return plain.encode("utf-8", "replace").decode()[:_LONGEST_NAME] or "file"
+
+
+def plain_type(media_type: str) -> str:
+    """Without parameters; a stranger's mail may claim anything, also what no column and no header takes."""
+    kind = media_type.partition(";")[0].strip().lower()
+    return kind if _MEDIA_TYPE.fullmatch(kind) else "application/octet-stream"
 
 
 def sweep(connection: sa.Connection, now: datetime) -> int:

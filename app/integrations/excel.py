@@ -10,12 +10,13 @@ from app.sdk import cells, rows, workbook_edit, workbooks
 from app.sdk.cells import Area, AreaText
 from app.sdk.context import FileRef
 from app.sdk.declare import Batch, Context, Integration, Sample
-from app.sdk.errors import RejectedError
+from app.sdk.errors import RejectedError, TemporaryError
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.google import GoogleAccount, OAuth, sign_in
-from app.sdk.google_files import Drive, DriveId, drive_setting, file_id, open_drive
+from app.sdk.google_files import Drive, DriveId, OvertakenError, drive_setting, file_id, open_drive
 from app.sdk.sheet_fields import OneRow, Rows, Values, Watch
 from app.sdk.sightings import look
+from app.sdk.turns import turn
 
 excel = Integration(
     module=__name__,
@@ -92,7 +93,7 @@ class NewRow(Changed, OneRow):
     samples=[Sample({"file": _REF, "row": _ROW}, {"number": 12, "range": "A12:B12", "file": _REF})],
 )
 def append_row(ctx: Context, connection: Account | None, params: NewRow) -> Mapping[str, Any]:
-    """Writes a row below the last one of a workbook."""
+    """Writes a row below the last one of a workbook. With several workers, use a queue that does one at a time."""
 
     def edit(sheet: Any) -> Area:
         row = params.placed(lambda: workbook_edit.names_of(sheet), sheet=f"the sheet {sheet.title}")
@@ -139,7 +140,7 @@ class Range(Book):
 def read_range(ctx: Context, connection: Account | None, params: Range) -> Mapping[str, Any]:
     """Reads the rows of a sheet, or some of its cells; formulas give the value that was saved with them."""
     area = cells.parse_area(params.range) if params.range else None
-    chunks, _ = _source(ctx, connection, params)
+    chunks, _, _ = _source(ctx, connection, params)
     title, lines = workbook_edit.read_lines(chunks, params.sheet, area)
     found: list[Any] = [line.cells for line in lines]
     if params.names and found:
@@ -192,33 +193,56 @@ def new_row(
     return Batch(batch.occurrences, {"version": version, "seen": batch.cursor}, [])
 
 
-Keep = Callable[[Iterable[bytes]], Mapping[str, Any]]
+# Takes the changed content, and the version on Drive that it was made of.
+Keep = Callable[[Iterable[bytes], str], Mapping[str, Any]]
 
 
-def _source(ctx: Context, connection: Account | None, params: Book) -> tuple[Iterable[bytes], Keep]:
-    """The workbook's content, and what keeps a changed one."""
+def _source(ctx: Context, connection: Account | None, params: Book) -> tuple[Iterable[bytes], str, Keep]:
+    """The workbook's content, its version, and what keeps a changed one."""
     if params.file is not None:
         stored = ctx.files.find(params.file)
-        media_type = workbooks.MEDIA_TYPE
-        return ctx.files.open(stored), lambda chunks: {
-            "file": ctx.files.save(stored.name, media_type, chunks).model_dump()
-        }
+        return (
+            ctx.files.open(stored),
+            "",
+            lambda chunks, _: {
+                "file": ctx.files.save(stored.name, workbooks.MEDIA_TYPE, chunks).model_dump()
+            },
+        )
     if connection is None:
         raise RejectedError("a file on google drive needs a connection; choose one")
     drive = open_drive(ctx, connection)
     file = _workbook(drive, params.drive_file)
-    version = file["headRevisionId"]
-    return [drive.content(file)], lambda chunks: {
-        "drive_file": drive.replace(file, chunks, based_on=version)["id"]
-    }
+    return (
+        [drive.content(file)],
+        file["headRevisionId"],
+        lambda chunks, version: {"drive_file": drive.replace(file, chunks, based_on=version)["id"]},
+    )
 
 
 def _change(
     ctx: Context, connection: Account | None, params: Changed, edit: workbook_edit.Edit
 ) -> tuple[Area, Mapping[str, Any]]:
-    chunks, keep = _source(ctx, connection, params)
+    """Runs of this process write a file on Drive one after the other; other processes are noticed by its version."""
+    if params.file is not None:
+        return _changed(ctx, connection, params, edit)
+    with turn(f"drive {params.drive_file}"):
+        return _changed(ctx, connection, params, edit)
+
+
+def _changed(
+    ctx: Context, connection: Account | None, params: Changed, edit: workbook_edit.Edit
+) -> tuple[Area, Mapping[str, Any]]:
+    chunks, version, keep = _source(ctx, connection, params)
     area, changed = workbook_edit.edited(chunks, params.sheet, edit)
-    return area, keep(changed)
+    try:
+        return area, keep(changed, version)
+    except OvertakenError as overtaken:
+        # Ours without theirs is there now; once more, on top of theirs.
+        area, changed = workbook_edit.edited([overtaken.theirs], params.sheet, edit)
+        try:
+            return area, keep(changed, overtaken.ours)
+        except TemporaryError as again:
+            raise overtaken from again
 
 
 def _workbook(drive: Drive, file: str) -> dict[str, Any]:

@@ -197,7 +197,7 @@ class SearchOrNew(Search):
     ],
 )
 def find_or_create_row(ctx: Context, connection: Account, params: SearchOrNew) -> Mapping[str, Any]:
-    """Finds the first row that has a value in a column, or appends one with that value."""
+    """Finds the first row that has a value in a column, or appends one; runs that meet may both append."""
     grid = _grid(ctx, connection, params)
     if cells.is_empty(params.value):
         raise RejectedError(f"there is no value to look for in {params.column}; give one")

@@ -7,7 +7,7 @@ from typing import Any, Final
 from pydantic import SecretStr, field_validator
 
 from app.sdk import slack, slack_events, slack_params
-from app.sdk.declare import Context, InboundRequest, Integration, Sample
+from app.sdk.declare import Context, InboundRequest, Integration, Reply, Sample
 from app.sdk.fields import Settings, setting
 from app.sdk.said import shown
 
@@ -276,6 +276,7 @@ def reaction(request: InboundRequest, connection: App, params: slack_params.Reac
 
 @slack_app.hook(
     "Slash command",
+    answer=Reply(""),
     samples=[
         {
             "command": "/order",

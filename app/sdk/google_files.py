@@ -65,6 +65,16 @@ def quoted(text: str) -> str:
     return "'" + text.replace("\\", "\\\\").replace("'", "\\'") + "'"
 
 
+class OvertakenError(TemporaryError):
+    """Our version took the place of one that somebody else made at the same moment: `theirs` is its content."""
+
+    def __init__(self, name: str, *, ours: str, theirs: bytes) -> None:
+        super().__init__(
+            f"{name} was changed by somebody else at the same moment; theirs is among its versions in drive"
+        )
+        self.ours, self.theirs = ours, theirs
+
+
 @dataclass(frozen=True, slots=True)
 class Drive:
     """`files` and `permissions` are googleapiclient's."""
@@ -159,7 +169,11 @@ class Drive:
             return self._made(body, chunks)
 
     def replace(self, file: Mapping[str, Any], chunks: Iterable[bytes], *, based_on: str) -> dict[str, Any]:
-        """A new version of it. Raises TemporaryError when somebody else has made one since `based_on`."""
+        """A new version of it.
+
+        Raises TemporaryError when somebody else has made one since `based_on`, and OvertakenError when theirs came
+        while ours was on its way.
+        """
         name = file["name"]
         if self.get(file["id"]).get("headRevisionId") != based_on:
             raise TemporaryError(f"{name} was changed by somebody else meanwhile", sent=False)
@@ -171,16 +185,15 @@ class Drive:
         return found
 
     def _look_for_another(self, file: Mapping[str, Any], based_on: str) -> None:
-        """Drive v3 knows no If-Match: a version that came between looking and writing is told of, at least."""
+        """Drive v3 knows no If-Match: a version may have come between looking and writing."""
+        revisions, ours = self.service.revisions(), file.get("headRevisionId")
         with google_errors(f"the versions of {file['name']}"):
-            said = self.service.revisions().list(
-                fileId=file["id"], fields="revisions(id)", pageSize=1000
-            ).execute()  # fmt: skip
-        known = [revision["id"] for revision in said.get("revisions", ())]
-        if based_on in known[:-2] and file.get("headRevisionId") == known[-1]:
-            raise TemporaryError(
-                f"{file['name']} was changed by somebody else at the same moment; theirs is among its versions in drive"
-            )
+            said = revisions.list(fileId=file["id"], fields="revisions(id)", pageSize=1000).execute()
+            known = [revision["id"] for revision in said.get("revisions", ())]
+            theirs = known[known.index(ours) - 1] if ours in known[1:] else based_on
+            if theirs != based_on and based_on in known:
+                content = revisions.get_media(fileId=file["id"], revisionId=theirs).execute()
+                raise OvertakenError(str(file["name"]), ours=str(ours), theirs=content)
 
     def _made(self, body: Mapping[str, Any], chunks: Iterable[bytes] | None) -> dict[str, Any]:
         more = {"body": dict(body), "fields": FIELDS, **ALL_DRIVES}

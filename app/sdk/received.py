@@ -197,7 +197,7 @@ def _attachments(parts: list[Message], files: Files | None) -> list[dict[str, An
 
 
 def _attachment(part: Message, files: Files | None, number: int) -> dict[str, Any]:
-    content, media_type = _content(part), part.get_content_type()
+    content, media_type = _content(part), _sound(part.get_content_type())
     name = _decoded(part.get_filename() or "") or _name_of(part, number)
     left_out = _why_left_out(content, number)
     kept = None if left_out or files is None else files.save(name, media_type, [content]).model_dump()

@@ -2,19 +2,16 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
 from urllib.parse import quote
 
+from app.engine.files import plain_type
 from app.sdk.context import FileRef
-
-_MEDIA_TYPE: Final = re.compile(r"[a-z]{2,20}/[a-z0-9][a-z0-9.+_-]{0,99}", re.IGNORECASE)
 
 
 def headers(file: FileRef) -> Mapping[str, str]:
     """For content that a stranger may have sent: never shown as a page of ours, whatever it claims to be."""
-    kind = file.type.partition(";")[0].strip()
     return {
-        "Content-Type": kind if _MEDIA_TYPE.fullmatch(kind) else "application/octet-stream",
+        "Content-Type": plain_type(file.type),
         "Content-Length": str(file.bytes),
         "Content-Disposition": _disposition(file.name),
         "Content-Security-Policy": "sandbox; default-src 'none'",

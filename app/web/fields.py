@@ -13,6 +13,7 @@ from pydantic.fields import FieldInfo
 from werkzeug.datastructures import MultiDict
 
 from app.sdk import jsonvalues, templates, values
+from app.sdk.context import FileRef
 from app.sdk.fields import spread
 from app.web.filters import sentence
 
@@ -42,6 +43,9 @@ def kind_of(info: FieldInfo) -> str:
         return "secret"
     if get_origin(inner) is Literal or widget == "zone":
         return "select"
+    if inner is FileRef:
+        # Its id, or an earlier step's file as `{{ steps.download.file }}`.
+        return "text"
     simple = {bool: "checkbox", int: "number", float: "number", str: "text", datetime: "datetime"}
     if inner in simple:
         return simple[inner]

@@ -11,7 +11,7 @@ from tests.conftest import make_app, make_config
 
 # What answers with JSON, plain text or a file; the dashboard is RQ's own.
 _NO_PAGES = ("v1_", "rq_dashboard.", "static")
-_NO_PAGE = {"events.whole", "files.download", "oauth.callback", "tasks.whole"}
+_NO_PAGE = {"help.integration", "events.whole", "files.download", "oauth.callback", "tasks.whole"}
 _ALSO_PAGES = {"v1_openapi.docs"}
 # Pages that only somebody who is logged out sees.
 PUBLIC = {"account.login", "account.welcome", "account.invitation"}
@@ -74,6 +74,7 @@ def _faces(shop: Shop) -> list[Page]:
     }
     faces |= {
         "connections-edit-broken": f"/connections/{ids['crm']}",
+        "help-integration-smtp": "/help/integrations/smtp",
         "queues-index-edit": "/queues?edit=new",
         "rules-index-nothing": "/rules?text=lighthouse",
         "rules-show-draft": draft,

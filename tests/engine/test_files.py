@@ -135,6 +135,21 @@ def test_a_name_is_a_name_and_no_path(store, given, kept):
     assert store.find(save(store, name=given)).name == kept
 
 
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("Text/CSV; charset=utf-8", "text/csv"),
+        ("application/vnd.ms-excel", "application/vnd.ms-excel"),
+        ("application/\0x", "application/octet-stream"),
+        ("text/\ud800", "application/octet-stream"),
+        ("text/html\r\nX: y", "application/octet-stream"),
+        ("", "application/octet-stream"),
+    ],
+)
+def test_a_type_is_a_type_whatever_a_stranger_claims(store, given, kept):
+    assert store.find(save(store, media_type=given)).type == kept
+
+
 def test_a_source_that_fails_leaves_no_file(bench, store):
     def failing():
         yield bytes(CHUNK_BYTES)

@@ -1,5 +1,6 @@
 import io
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -403,9 +404,29 @@ def test_a_change_by_somebody_else_meanwhile_is_not_overwritten(
     assert [row[0] for row in on_drive(stored)] == ["Order", "theirs", "mine"]
 
 
-def test_a_change_at_the_same_moment_is_told_of(drive_ctx, connection, api, stored):
-    theirs = book(NAMES, ["theirs"])
-    api.before_write = lambda: api.write(stored, theirs)
+def test_a_change_at_the_same_moment_is_not_lost(drive_ctx, connection, api, stored):
+    others = [book(NAMES, ["A-1001", 150, True], ["A-1002", 90], ["theirs"])]
+    api.before_write = lambda: api.write(stored, others.pop()) if others else None
+
+    output = append_row(drive_ctx, connection, NewRow(drive_file=stored.id, cells=["mine"]))
+
+    assert [row[0] for row in on_drive(stored)] == ["Order", "A-1001", "A-1002", "theirs", "mine"]
+    assert output["number"] == 5
+
+
+def test_runs_that_append_at_once_lose_no_row(drive_ctx, connection, stored):
+    def run(number):
+        return append_row(drive_ctx, connection, NewRow(drive_file=stored.id, cells=[f"B-{number}"]))
+
+    with ThreadPoolExecutor(4) as runs:
+        outputs = list(runs.map(run, range(12)))
+
+    assert sorted(output["number"] for output in outputs) == list(range(4, 16))
+    assert sorted(row[0] for row in on_drive(stored)[3:]) == sorted(f"B-{number}" for number in range(12))
+
+
+def test_changes_that_never_stop_are_told_of(drive_ctx, connection, api, stored):
+    api.before_write = lambda: api.write(stored, book(NAMES, ["theirs"]))
 
     with pytest.raises(TemporaryError, match="theirs is among its versions in drive") as failure:
         append_row(drive_ctx, connection, NewRow(drive_file=stored.id, cells=["mine"]))

@@ -1,4 +1,5 @@
 import imaplib
+import json
 import socket
 import time
 from dataclasses import replace
@@ -325,6 +326,7 @@ NESTED = b"".join(
         b"Content-Type: message/rfc822\r\n\r\nSubject: \xff\r\n\r\n\xff",
         b"Content-Type: application/pdf; name*=nonsense''%ff%fe\r\nContent-Disposition: attachment\r\n\r\nx",
         b"Content-Type: application/pdf; name*0*=utf-8''a; name*2=b\r\n\r\nx",
+        b"Content-Type: application/\0\xff; name=\0\xff\r\nContent-Disposition: attachment\r\n\r\nx",
         b"Date: Mon, 32 Foo 99999 25:61:61 +9999\r\n\r\n",
         b"From: " + b"a@b, " * 5000 + b"\r\n\r\nhi",
         NESTED,
@@ -338,8 +340,10 @@ def test_nothing_that_a_stranger_writes_stops_the_looking(ctx, server, raw):
 
     assert [data["subject"] for data in found][1] == "order 2"
     assert "\r" not in found[0]["subject"]
-    assert "\0" not in str(found[0])
-    str(found).encode()
+    stored = json.dumps(found)
+    assert "\\u0000" not in stored
+    assert "\\ud8" not in stored
+    assert "\\udc" not in stored
 
 
 def test_thousands_of_parts_inside_each_other_are_told(ctx, server):

@@ -230,6 +230,15 @@ class DriveApi(Api):
             else _gone(call.params["fileId"])
         )
 
+    def revisions_get(self, call: Call) -> Any:
+        file = self._file(call)
+        found = dict(file.revisions).get(call.params["revisionId"]) if file else None
+        if file is None or found is None:
+            return says_error(404, "notFound", f"Revision not found: {call.params['revisionId']}.")
+        if call.params.get("alt") != "media":
+            return {"id": call.params["revisionId"]}
+        return Says(200, found, {"Content-Type": file.type})
+
     def _refused(self, call: Call, body: Mapping[str, Any]) -> Says | None:
         if unknown := body.keys() - _WRITABLE:
             message = f"The resource body includes fields which are not directly writable: {sorted(unknown)}"
