@@ -9,7 +9,6 @@ from pydantic import AfterValidator
 from app.sdk import cells
 from app.sdk.cells import Area, AreaText, Line
 from app.sdk.declare import Batch, Context, Integration, Sample
-from app.sdk.errors import RejectedError
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.google import GoogleAccount, GoogleRefusedError, OAuth, gspread_client, sign_in
 from app.sdk.google_grid import Grid, book_id, open_grid
@@ -96,14 +95,12 @@ def append_row(ctx: Context, connection: Account, params: NewRow) -> Mapping[str
     if not params.key_column:
         return {"appended": True, **_append(grid, [params.placed(grid.names, sheet=grid.title)], params)}
     value = {name.casefold(): value for name, value in params.row.items()}.get(params.key_column.casefold())
-    if cells.is_empty(value):
-        raise RejectedError(f"the row has no value for its key column {params.key_column}")
-    names, known = grid.find(params.key_column, value)
-    if known:
-        return {"appended": False, "number": known.number, "range": f"A{known.number}"}
+    _, line, appended = grid.find_or_append(params.key_column, value, params.row, formulas=params.formulas)
+    wide = max(1, len(line.cells))
     return {
-        "appended": True,
-        **_append(grid, [cells.spread_out(names, params.row, sheet=grid.title)], params),
+        "appended": appended,
+        "number": line.number,
+        "range": str(Area(line.number, 1, line.number, wide)),
     }
 
 
@@ -197,16 +194,10 @@ class SearchOrNew(Search):
     ],
 )
 def find_or_create_row(ctx: Context, connection: Account, params: SearchOrNew) -> Mapping[str, Any]:
-    """Finds the first row that has a value in a column, or appends one; runs that meet may both append."""
-    grid = _grid(ctx, connection, params)
-    if cells.is_empty(params.value):
-        raise RejectedError(f"there is no value to look for in {params.column}; give one")
-    names, found = grid.find(params.column, params.value)
-    if found:
-        return _found(names, found)
-    row = cells.spread_out(names, {**params.row, params.column: params.value}, sheet=grid.title)
-    number = grid.append([row], formulas=False).top
-    return {"found": False, "number": number, "row": cells.as_object(names, row)}
+    """Finds the first row that has a value in a column, or appends one with it."""
+    row = {**params.row, params.column: params.value}
+    names, line, appended = _grid(ctx, connection, params).find_or_append(params.column, params.value, row)
+    return {**_found(names, line), "found": not appended}
 
 
 class Emptied(Place):

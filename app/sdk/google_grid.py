@@ -1,7 +1,7 @@
 """One sheet of a Google spreadsheet, through gspread: cells as data, and what is not there is named."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,6 +13,7 @@ from app.sdk.errors import RejectedError
 from app.sdk.google import GoogleAccount, GoogleRefusedError, google_errors, gspread_client
 from app.sdk.reading import reading
 from app.sdk.rows import headers
+from app.sdk.turns import turn
 
 # https://support.google.com/drive/answer/37603
 MAX_CELL_CHARS: Final = 50_000
@@ -73,6 +74,20 @@ class Grid:
                 self.book, self._range("A1"), params, {"values": self._data(filled)}
             )
         return _area(said["updates"]["updatedRange"])
+
+    def find_or_append(
+        self, name: str, value: Any, row: Mapping[str, Any], *, formulas: bool = False
+    ) -> tuple[list[str], Line, bool]:
+        """The names of all columns, the row that has this value, and whether it was appended for want of one."""
+        if grid.is_empty(value):
+            raise RejectedError(f"there is no value for the column {name}; give one")
+        # Google cannot do both in one step; runs of this process, at least, do not come between.
+        with turn(f"sheet {self.book} {self.sheet}"):
+            names, known = self.find(name, value)
+            if known:
+                return names, known, False
+            cells = grid.spread_out(names, row, sheet=self.title)
+            return names, Line(self.append([cells], formulas=formulas).top, cells), True
 
     def update(self, area: Area, rows: Sequence[Sequence[Any]], *, formulas: bool) -> Area:
         """None leaves a cell as it is."""

@@ -199,7 +199,7 @@ def test_a_row_with_a_key_is_appended_once(sheets_ctx, connection, api):
 
 
 def test_a_row_without_its_key_is_refused(sheets_ctx, connection):
-    with pytest.raises(RejectedError, match="no value for its key column Order"):
+    with pytest.raises(RejectedError, match="no value for the column Order"):
         append_row(sheets_ctx, connection, at(NewRow, row={"Total": 1}, key_column="Order"))
 
 
@@ -287,8 +287,19 @@ def test_a_row_is_found_or_appended_once(sheets_ctx, connection, api):
     assert len(api.rows("Orders")) == 4
 
 
+def test_runs_that_look_for_the_same_value_at_once_append_one_row(sheets_ctx, connection, api):
+    params = at(SearchOrNew, column="Order", value="A-1003")
+
+    with ThreadPoolExecutor(8) as runs:
+        found = list(runs.map(lambda _: find_or_create_row(sheets_ctx, connection, params), range(16)))
+
+    assert [one["number"] for one in found] == [4] * 16
+    assert sum(not one["found"] for one in found) == 1
+    assert len(api.rows("Orders")) == 4
+
+
 def test_nothing_cannot_be_looked_for_and_appended(sheets_ctx, connection):
-    with pytest.raises(RejectedError, match="no value to look for in Order"):
+    with pytest.raises(RejectedError, match="no value for the column Order"):
         find_or_create_row(sheets_ctx, connection, at(SearchOrNew, column="Order", value=None))
 
 
