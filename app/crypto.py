@@ -35,7 +35,9 @@ class KeyRing:
             raise SealError(f"the key {key_id} is not in CREDENTIAL_KEYS; add it back to open what it sealed")
         try:
             raw = base64.urlsafe_b64decode(text)
-            return AESGCM(self.keys[key_id]).decrypt(raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], bound_to.encode())
+            return AESGCM(self.keys[key_id]).decrypt(
+                raw[:_NONCE_BYTES], raw[_NONCE_BYTES:], bound_to.encode()
+            )
         except (InvalidTag, ValueError):
             raise SealError(
                 f"a secret of {bound_to} does not open with the key {key_id}; "

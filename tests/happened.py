@@ -39,7 +39,9 @@ class Happened:
     def _make_rule(self, name: str) -> enqueue.Armed:
         place = self.world.workspace.id
         definition = {"trigger": {"type": "webhook.received", "params": {}}, "steps": STEPS}
-        rule = factories.RuleFactory(workspace_id=place, name=name, enabled=True, published=1, draft=definition)
+        rule = factories.RuleFactory(
+            workspace_id=place, name=name, enabled=True, published=1, draft=definition
+        )
         version = factories.RuleVersionFactory(workspace_id=place, rule_id=rule.id, definition=definition)
         trigger = Trigger(
             id=ids.new("trg"), workspace_id=place, rule_id=rule.id, kind=TriggerKind.HOOK, type="webhook.received",
@@ -57,7 +59,9 @@ class Happened:
         db.session.rollback()
         return receipt
 
-    def run(self, state: State = State.QUEUED, data: Any = None, *, rule: str = "Big orders", **row: Any) -> Run:
+    def run(
+        self, state: State = State.QUEUED, data: Any = None, *, rule: str = "Big orders", **row: Any
+    ) -> Run:
         """A run that stands in its second step, or ended there."""
         run_id = str(self.event(data, rule=rule).run_id)
         if state is not State.QUEUED:

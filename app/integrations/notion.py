@@ -226,9 +226,7 @@ class Changes(Settings):
 
 
 @notion.poll("Page created or changed", every=_MINUTE, samples=[_CREATED])
-def changed(
-    ctx: Context, connection: Account, params: Changes, cursor: Any, recent_keys: list[str]
-) -> Batch:
+def changed(ctx: Context, connection: Account, params: Changes, cursor: Any, recent_keys: list[str]) -> Batch:
     """Starts when a row of a database is new or was changed. What changes within one minute counts once."""
     source = str(data_source(ctx, connection.token, params.database, params.source.strip())["id"])
     # Notion's times are cut to the minute: one that is not over yet may still bring the same time again.

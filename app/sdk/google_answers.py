@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import KeysView
 from typing import Final
 
 from app import clock
@@ -35,7 +36,9 @@ def failure(answer: Answer, connection: GoogleAccount, token: str) -> Exception:
     """https://cloud.google.com/apis/design/errors and the older form with `errors[].reason`"""
     message, reasons = _said(answer)
     # What it echoes must not bring a secret into what is stored and shown.
-    message = mask(message, filter(None, [token, connection.client_credentials()[1]]))[:_MAX_SAID].rstrip(". ")
+    message = mask(message, filter(None, [token, connection.client_credentials()[1]]))[:_MAX_SAID].rstrip(
+        ". "
+    )
     reason = next(iter(reasons), "")
     if answer.status == 401:
         return AuthError("google refused the access (401): it was withdrawn or has expired; connect it again")
@@ -60,17 +63,17 @@ def failure(answer: Answer, connection: GoogleAccount, token: str) -> Exception:
     return GoogleRefusedError(said + hint, status=answer.status, reason=reason, hint=hint)
 
 
-def _said(answer: Answer) -> tuple[str, set[str]]:
-    """Google's own sentence, on one line, and every word it gives for why."""
+def _said(answer: Answer) -> tuple[str, KeysView[str]]:
+    """Google's own sentence, on one line, and every word it gives for why, in its order."""
     try:
         error = json.loads(answer.body)["error"]
         details = [*error.get("errors", ()), *error.get("details", ())]
         reasons = [detail.get("reason") for detail in details if isinstance(detail, dict)]
         text, status = str(error.get("message", "")), error.get("status")
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return "", set()
+        return "", dict[str, None]().keys()
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
-    return line, {str(reason) for reason in [*reasons, status] if reason}
+    return line, dict.fromkeys(str(reason) for reason in [*reasons, status] if reason).keys()
 
 
 def _wanted(answer: Answer, connection: GoogleAccount) -> str:

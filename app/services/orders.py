@@ -109,9 +109,7 @@ def _new_task(session: Session, engine: Engine, actor: Actor, order: Order, *, k
         action=order.action,
         connection_id=order.connection,
         params=shown,
-        params_sealed=secrets.seal(engine.keyring, {"params": params}, bound_to=task_id)
-        if hidden
-        else None,
+        params_sealed=secrets.seal(engine.keyring, {"params": params}, bound_to=task_id) if hidden else None,
         priority=order.priority,
         run_at=order.run_at,
         max_attempts=order.max_attempts,

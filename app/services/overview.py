@@ -75,9 +75,12 @@ def start(session: Session, actor: Actor) -> Start | None:
     ran = session.scalar(scoped(Run, actor).with_only_columns(Run.id).limit(1))
     if ran is not None:
         return None
-    rows = session.scalars(scoped(Rule, actor).where(Rule.deleted_at.is_(None)).order_by(Rule.id).limit(100)).all()
+    rows = session.scalars(
+        scoped(Rule, actor).where(Rule.deleted_at.is_(None)).order_by(Rule.id).limit(100)
+    ).all()
     return Start(
-        connection=session.scalar(scoped(Connection, actor).with_only_columns(Connection.id).limit(1)) is not None,
+        connection=session.scalar(scoped(Connection, actor).with_only_columns(Connection.id).limit(1))
+        is not None,
         rule=bool(rows),
         on=any(row.enabled for row in rows),
         ran=False,

@@ -44,7 +44,9 @@ def listing(session: Session) -> list[Process]:
     """The longest lived first, those that are gone last; without the tick, which no process owns."""
     now = clock.now()
     rows = session.scalars(
-        sa.select(Heartbeat).where(Heartbeat.id != TICK_ID, Heartbeat.id != "readyz").order_by(Heartbeat.started_at)
+        sa.select(Heartbeat)
+        .where(Heartbeat.id != TICK_ID, Heartbeat.id != "readyz")
+        .order_by(Heartbeat.started_at)
     )
     found = [_process(row, now) for row in rows]
     return sorted(found, key=lambda process: not process.alive)

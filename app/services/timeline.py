@@ -47,7 +47,9 @@ def stages(session: Session, engine: Engine, view: RunView) -> list[Stage]:
     """Every step of the version that the run keeps, reached or not."""
     steps = flow.definition(session.connection(), view.row.version_id)["steps"]
     by_path = {task.row.path: task for task in view.tasks}
-    return [_stage(engine, view, flow.Place(str(at), step), by_path.get(str(at))) for at, step in enumerate(steps)]
+    return [
+        _stage(engine, view, flow.Place(str(at), step), by_path.get(str(at))) for at, step in enumerate(steps)
+    ]
 
 
 def last_step(view: RunView) -> str | None:

@@ -14,7 +14,15 @@ from app.services.access import Actor
 from app.services.moments import since
 from app.services.runs import FILTERED
 
-STATES: Final = (State.SUCCEEDED, State.FAILED, FILTERED, State.QUEUED, State.RUNNING, State.WAITING, State.UNCERTAIN)
+STATES: Final = (
+    State.SUCCEEDED,
+    State.FAILED,
+    FILTERED,
+    State.QUEUED,
+    State.RUNNING,
+    State.WAITING,
+    State.UNCERTAIN,
+)
 # Counted are so many of the newest at most, so that Home is quick on a busy day too.
 COUNTED: Final = 20_000
 _BUSIEST: Final = 10

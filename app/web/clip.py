@@ -33,7 +33,10 @@ def _clipped(value: Any, budget: _Budget, depth: int) -> Any:
 
 
 def _object(value: Mapping[Any, Any], budget: _Budget, depth: int) -> dict[str, Any]:
-    shown = {_text(str(name), budget): _clipped(item, budget, depth + 1) for name, item in list(value.items())[:_ITEMS]}
+    shown = {
+        _text(str(name), budget): _clipped(item, budget, depth + 1)
+        for name, item in list(value.items())[:_ITEMS]
+    }
     if len(value) > _ITEMS:
         shown["…"] = f"and {len(value) - _ITEMS} more"
     return shown

@@ -45,7 +45,14 @@ def index() -> str:
 def _shown_need(need: Need) -> dict[str, Any]:
     title, url, action = _words(need)
     icon = {"trigger": "warning", "failed_tasks": "failed"}.get(need.kind, need.kind)
-    return {"kind": icon, "title": title, "text": said(need.cause) or "", "at": need.at, "url": url, "action": action}
+    return {
+        "kind": icon,
+        "title": title,
+        "text": said(need.cause) or "",
+        "at": need.at,
+        "url": url,
+        "action": action,
+    }
 
 
 def _words(need: Need) -> tuple[str, str, str]:
@@ -55,10 +62,16 @@ def _words(need: Need) -> tuple[str, str, str]:
     if need.kind == "failed":
         return _failed(need)
     if need.kind == "failed_tasks":
-        many = "A task from the API failed" if need.count == 1 else f"{need.count:,} tasks from the API failed"
+        many = (
+            "A task from the API failed" if need.count == 1 else f"{need.count:,} tasks from the API failed"
+        )
         return many, url_for("tasks.show", task_id=need.id), "Look at the last"
     if need.kind == "broken":
-        held = f"; {need.count:,} {'task waits' if need.count == 1 else 'tasks wait'} for it" if need.count else ""
+        held = (
+            f"; {need.count:,} {'task waits' if need.count == 1 else 'tasks wait'} for it"
+            if need.count
+            else ""
+        )
         url = url_for("connections.edit", connection_id=need.id)
         return f"The connection {need.name} is broken{held}", url, "Connect again"
     return f"{need.name} cannot be started", url_for("rules.show", rule_id=need.id), "Open the rule"

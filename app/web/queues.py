@@ -30,7 +30,9 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9_.-]{0,49}")
 
 def _plain_name(name: str) -> str:
     if not _NAME.fullmatch(name):
-        raise ValueError("has small letters, digits and - _ . only, begins with no sign, and is at most 50 long")
+        raise ValueError(
+            "has small letters, digits and - _ . only, begins with no sign, and is at most 50 long"
+        )
     return name
 
 

@@ -38,7 +38,9 @@ def shown_task(view: TaskView) -> dict[str, Any]:
         "way_out": way_out(row),
         "params": params,
         "output": output,
-        "more": [name for name, cut in (("params", params != row.params), ("output", output != view.output)) if cut],
+        "more": [
+            name for name, cut in (("params", params != row.params), ("output", output != view.output)) if cut
+        ],
         "attempts": [_attempt(attempt, row) for attempt in view.attempts],
         "attempt": row.attempt,
         "max_attempts": row.max_attempts,

@@ -81,7 +81,9 @@ def retry(task_id: str) -> wrappers.Response:
             made = runs.replay(session, current_actor(), row.run_id, from_step=row.step)
             address = url_for("runs.show", run_id=made.row.id)
         else:
-            address = url_for("tasks.show", task_id=tasks.retry(session, current_actor(), engine, task_id).row.id)
+            address = url_for(
+                "tasks.show", task_id=tasks.retry(session, current_actor(), engine, task_id).row.id
+            )
     engine.doorbell.ring()
     flash("It is done again; this is the new one.", "success")
     return redirect(address)

@@ -103,9 +103,9 @@ def test_a_viewer_changes_nothing(app, world):
     factories.ApiKeyFactory(workspace_id=world.workspace.id, user_id=world.viewer.id, text="bq_viewer")
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = "Bearer bq_viewer"
-    ids = dict.fromkeys(("task_id", "run_id", "rule_id", "event_id", "connection_id", "file_id", "name"), "x") | {
-        "key": "http"
-    }
+    ids = dict.fromkeys(
+        ("task_id", "run_id", "rule_id", "event_id", "connection_id", "file_id", "name"), "x"
+    ) | {"key": "http"}
 
     for _endpoint, method, path, view in routes(app):
         answer = client.open(fill(path, ids), method=method, json={})

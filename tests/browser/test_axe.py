@@ -12,7 +12,10 @@ from tests.browser.seed import Shop
 
 _ALL: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
 # The page is the same in the dark; only its colours are others.
-_RULES: Final[dict[Literal["light", "dark"], list[str]]] = {"light": _ALL, "dark": ["color-contrast", "link-in-text-block"]}
+_RULES: Final[dict[Literal["light", "dark"], list[str]]] = {
+    "light": _ALL,
+    "dark": ["color-contrast", "link-in-text-block"],
+}
 _RUN: Final = "tags => axe.run({runOnly: tags, resultTypes: ['violations'], preload: false})"
 
 

@@ -58,11 +58,16 @@ def only_with_token(token: str) -> Callable[[Received], Says]:
     return answer
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    # Twenty callers at once are not refused.
+    request_queue_size = 128
+
+
 @contextmanager
 def http_server(answer: Callable[[Received], Says] = lambda request: Says()) -> Iterator[StandIn]:
     stand_in = StandIn(answer)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(stand_in))
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _handler(stand_in))
     stand_in.url = f"http://127.0.0.1:{server.server_port}"
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
     thread.start()

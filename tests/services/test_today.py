@@ -68,7 +68,11 @@ def test_a_busy_day_says_that_not_all_is_counted(session, happened, world, monke
 def test_ids_made_later_sort_after_the_least_of_a_moment(session, happened):
     now = clock.now()
 
-    assert least_id("run", now - timedelta(seconds=1)) <= ids.new("run") < least_id("run", now + timedelta(hours=1))
+    assert (
+        least_id("run", now - timedelta(seconds=1))
+        <= ids.new("run")
+        < least_id("run", now + timedelta(hours=1))
+    )
     run = happened.run()
     assert db.session.query(Run).where(since(Run, "run", now)).one() is run
     assert db.session.query(Run).where(since(Run, "run", now + timedelta(hours=1))).first() is None

@@ -39,14 +39,21 @@ def test_the_first_steps_are_gone_once_something_ran(as_owner, happened):
     assert "Your first rule" not in as_owner.get("/").text
 
 
-def test_a_question_a_failure_a_broken_connection_and_a_trigger_need_somebody(as_owner, happened, world, worker):
+def test_a_question_a_failure_a_broken_connection_and_a_trigger_need_somebody(
+    as_owner, happened, world, worker
+):
     asked = happened.run(State.UNCERTAIN, rule="Charge", cause="was it done?")
     failed = happened.run(State.FAILED, rule="Ship", cause="call: the address is gone (404)")
     factories.ConnectionFactory(
-        workspace_id=world.workspace.id, name="Office mail", healthy=False, health_cause="the password was refused"
+        workspace_id=world.workspace.id,
+        name="Office mail",
+        healthy=False,
+        health_cause="the password was refused",
     )
     armed = happened.rule("News")
-    db.session.execute(sa.update(Trigger).where(Trigger.rule_id == armed.rule_id).values(last_error="the feed is gone"))
+    db.session.execute(
+        sa.update(Trigger).where(Trigger.rule_id == armed.rule_id).values(last_error="the feed is gone")
+    )
     db.session.commit()
 
     page = as_owner.get("/")

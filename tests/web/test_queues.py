@@ -12,7 +12,9 @@ def mail(world):
 
 
 def queue(name):
-    return db.session.scalar(sa.select(Queue).where(Queue.name == name).execution_options(populate_existing=True))
+    return db.session.scalar(
+        sa.select(Queue).where(Queue.name == name).execution_options(populate_existing=True)
+    )
 
 
 def form(**given):
@@ -42,7 +44,9 @@ def test_the_rows_come_alone(as_viewer, mail):
 
 
 def test_a_queue_is_made_with_its_limits(as_member):
-    given = form(name="mail", priority="5", concurrency="2", rate_count="30", rate_period_s="60", external="1")
+    given = form(
+        name="mail", priority="5", concurrency="2", rate_count="30", rate_period_s="60", external="1"
+    )
 
     answer = as_member.post("/queues", data=given)
 

@@ -86,7 +86,9 @@ def test_filters_combine(as_viewer, happened):
 def test_a_text_is_found_in_event_cause_and_name(as_viewer, happened, text):
     happened.run(State.SUCCEEDED, {"order": "B-1"})
     data = {"order": "A-77", "name": "Zoë", "off": "100%"}
-    wanted = happened.run(State.FAILED, data, rule="Nightly report", cause="call: the sheet is no longer there").id
+    wanted = happened.run(
+        State.FAILED, data, rule="Nightly report", cause="call: the sheet is no longer there"
+    ).id
 
     assert rows(as_viewer.get("/activity", query_string={"text": text})) == [wanted]
 

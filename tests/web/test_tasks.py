@@ -46,7 +46,9 @@ def test_a_task_for_later_tells_when_it_begins(as_viewer, happened):
 def test_a_held_task_leads_to_its_connection(as_member, happened, world):
     connection = factories.ConnectionFactory(workspace_id=world.workspace.id, healthy=False)
     task = happened.task(
-        State.WAITING, connection_id=connection.id, cause="held: the connection Mail is broken; connect it again"
+        State.WAITING,
+        connection_id=connection.id,
+        cause="held: the connection Mail is broken; connect it again",
     )
 
     page = as_member.get(f"/tasks/{task.id}")
