@@ -21,14 +21,18 @@ _SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("only", nargs="?", default="", help="pages whose name begins so")
+    parser.add_argument(
+        "only", nargs="?", default="", help="pages whose name begins so; readme: only its picture"
+    )
     only = parser.parse_args().only
     with chromium() as browser, shop() as made, tempfile.TemporaryDirectory() as home:
         cookies = log_in(browser, made.server.url)
         pages = [(cookies, page) for page in member_pages(make_routes(Path(home)), made)]
         pages += [(None, page) for page in public_pages(made)]
-        _shoot(browser, made, [(kept, page) for kept, page in pages if page.name.startswith(only)])
-        if not only:
+        wanted = [(kept, page) for kept, page in pages if page.name.startswith(only)]
+        if wanted:
+            _shoot(browser, made, wanted)
+        if only in ("", "readme"):
             _shoot_readme(browser, made, cookies)
     if not only:
         _shoot_empty()
@@ -70,7 +74,8 @@ def _shoot_readme(browser: Browser, made: Shop, cookies: Any) -> None:
         base_url=made.server.url, viewport=size, storage_state=cookies, color_scheme="light"
     )
     page = context.new_page()
-    page.goto("/activity", wait_until="load")
+    page.goto(f"/runs/{made.ids['run_id']}", wait_until="load")
+    page.locator("summary", has_text="What went in and came out").first.click()
     page.screenshot(path=_README)
     context.close()
     print(f"{_README.relative_to(_ROOT)} has {_README.stat().st_size // 1024} KB")
