@@ -124,6 +124,7 @@ def add_mail(page: Page, put: Callable[[Page, str, str, str], None]) -> None:
 
 def add_request(page: Page, world: World) -> None:
     open_adding(page)
+    page.locator(".choice-group > summary", has_text="HTTP").click()
     page.get_by_role("button", name="Send a request HTTP").click()
     page.get_by_label("Method", exact=True).select_option("POST")
     page.get_by_label("URL", exact=True).fill(f"{world.target.url}/orders")
