@@ -328,7 +328,8 @@ def test_a_sheet_is_added_with_its_names_once(sheets_ctx, connection, api):
 
 
 def test_500_rows_by_20_runs_at_once_are_500_rows_within_the_quota(sheets_ctx, connection, api):
-    api.quota(reads=300, writes=60, window_s=0.25)
+    # Far below what twenty at once would do, on any machine.
+    api.quota(reads=300, writes=15, window_s=0.25)
     refused = []
 
     def run(number):
@@ -355,7 +356,7 @@ def test_500_rows_by_20_runs_at_once_are_500_rows_within_the_quota(sheets_ctx, c
     assert len(written) == len(set(written)) == 500
     assert refused
     assert all(
-        later - first > 0.24 for first, later in zip(api.written_at, api.written_at[60:], strict=False)
+        later - first > 0.24 for first, later in zip(api.written_at, api.written_at[15:], strict=False)
     )
 
 

@@ -43,12 +43,13 @@ JSON = st.recursive(
 
 
 @pytest.fixture(autouse=True)
-def under_a_second() -> Iterator[None]:
+def within_bounds() -> Iterator[None]:
     started = time.thread_time()
 
     yield
 
-    assert time.thread_time() - started < 1
+    # A template that runs away takes minutes; coverage makes the honest ones slow.
+    assert time.thread_time() - started < 5
 
 
 @pytest.mark.parametrize(
