@@ -3,7 +3,8 @@
 from datetime import timedelta
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Request
+from flask.sessions import SecureCookieSession, SecureCookieSessionInterface
 
 from app import api, cli, log, web
 from app.config import CHECKOUT, Config
@@ -14,6 +15,7 @@ from app.services.passwords import Passwords
 __version__ = "0.1.0"
 
 _PAGE_BODY_BYTES = 1024 * 1024
+_SESSIONLESS = ("/hooks/", "/api/v1/", "/enqueue", "/status/", "/healthz", "/static/")
 _SESSION_LIFE = timedelta(days=14)
 # Counting log-ins must never make a page wait: a Redis that is slow or away is replaced by this process's memory.
 _REDIS_TIMEOUT_S = 0.3
@@ -24,6 +26,7 @@ def create_app(config: Config) -> Flask:
     log.configure(config)
     app = Flask("app", template_folder=str(CHECKOUT / "templates"), static_folder=str(CHECKOUT / "static"))
     app.config.from_mapping(flask_settings(config))
+    app.session_interface = PageSessions()
     init_database(app, config)
     with app.app_context():
         app.extensions["engine"] = core.build(config, db.engine)
@@ -34,6 +37,15 @@ def create_app(config: Config) -> Flask:
     api.register(app)
     cli.register(app)
     return app
+
+
+class PageSessions(SecureCookieSessionInterface):
+    """Sessions are for pages: a program's call neither has one nor pays for looking."""
+
+    def open_session(self, app: Flask, request: Request) -> SecureCookieSession | None:
+        if request.path.startswith(_SESSIONLESS):
+            return self.make_null_session(app)
+        return super().open_session(app, request)
 
 
 def flask_settings(config: Config) -> dict[str, Any]:

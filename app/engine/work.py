@@ -26,7 +26,7 @@ log = structlog.get_logger()
 
 _DRAIN_S = 60.0
 # A drain looks again this often while it has work, and leaves after that long without any.
-_LOOK_S = 0.01
+_LOOK_S = 0.02
 _IDLE_S = 0.15
 _BLOCKED_S = 0.1
 

@@ -12,7 +12,7 @@ from app.engine import enqueue, policy, secrets
 from app.engine.core import Engine
 from app.engine.enqueue import Armed, Receipt
 from app.errors import ConflictError, GoneError, NotFoundError
-from app.extensions import write_connection
+from app.extensions import read_connection, write_connection
 from app.models import Connection, Hook, Rule, Trigger
 from app.sdk.declare import InboundRequest, Occurrence, Reply
 from app.sdk.declare import Trigger as Declared
@@ -63,7 +63,7 @@ def receive(engine: Engine, token: str, request: InboundRequest, *, depth: int =
 
 def _find(engine: Engine, token: str) -> tuple[Any, Settings | None]:
     sha256 = hashlib.sha256(token.encode()).hexdigest()
-    with engine.database.connect() as connection:
+    with read_connection(engine.database) as connection:
         row = connection.execute(_FIND, {"sha256": sha256}).first()
         if row is None or row.deleted_at is not None:
             raise NotFoundError("there is no hook at this address; copy it again from its rule")
