@@ -3,6 +3,7 @@
 import os
 import threading
 import time
+from datetime import datetime
 
 _ALPHABET = "0123456789abcdefghjkmnpqrstvwxyz"
 _RANDOM_BITS = 80
@@ -15,7 +16,15 @@ def new(prefix: str) -> str:
 
     Within a process each is greater than the one before, also in the same millisecond.
     """
-    number = _next()
+    return _spelled(prefix, _next())
+
+
+def least(prefix: str, instant: datetime) -> str:
+    """No id that is made from `instant` on sorts before this one."""
+    return _spelled(prefix, int(instant.timestamp() * 1000) << _RANDOM_BITS)
+
+
+def _spelled(prefix: str, number: int) -> str:
     return prefix + "_" + "".join(_ALPHABET[number >> shift & 31] for shift in range(125, -1, -5))
 
 

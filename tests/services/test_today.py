@@ -9,7 +9,7 @@ from app.engine.core import Engine
 from app.extensions import db
 from app.models import Run, State
 from app.services import today
-from app.services.moments import least_id, since
+from app.services.moments import since
 from tests.conftest import World
 from tests.happened import Happened
 
@@ -69,9 +69,9 @@ def test_ids_made_later_sort_after_the_least_of_a_moment(session, happened):
     now = clock.now()
 
     assert (
-        least_id("run", now - timedelta(seconds=1))
+        ids.least("run", now - timedelta(seconds=1))
         <= ids.new("run")
-        < least_id("run", now + timedelta(hours=1))
+        < ids.least("run", now + timedelta(hours=1))
     )
     run = happened.run()
     assert db.session.query(Run).where(since(Run, "run", now)).one() is run

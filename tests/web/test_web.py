@@ -93,3 +93,11 @@ def test_a_spoofed_host_does_not_change_where_a_redirect_leads(client: FlaskClie
     answer = client.get("/team", headers={"Host": "evil.example", **SPOOFED})
 
     assert answer.location == "/login?next=/team"
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/hooks/nobody", "/api/v1/openapi.json"])
+def test_a_programs_call_has_no_session(as_owner, path):
+    answer = as_owner.get(path)
+
+    assert "Set-Cookie" not in answer.headers
+    assert "Cookie" not in answer.headers.get("Vary", "")
