@@ -55,7 +55,7 @@ class Happened:
         armed = self.rule(rule)
         occurrence = Occurrence(key, {"total": 120} if data is None else data)
         with write_connection(self.engine.database) as connection:
-            receipt = enqueue.store_event(connection, armed, occurrence)
+            (receipt,) = enqueue.store_events(connection, [enqueue.Arrival(armed, occurrence)])
         db.session.rollback()
         return receipt
 

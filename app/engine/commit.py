@@ -2,23 +2,31 @@
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
 from app.errors import UnavailableError
-from app.extensions import AWAY, is_crossed, write_connection
+from app.extensions import AWAY, is_crossed, read_connection, write_connection
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 Unit = Callable[[sa.Connection], Any]
+# Serves items together and gives what became of each, in their order.
+Together = Callable[[sa.Connection, Sequence[Item]], Sequence[T]]
 
 
 @dataclass(slots=True)
 class _Ticket:
-    unit: Unit
+    serve: Together[Any, Any]
+    item: Any
+    # What it is about: of two tickets on one subject the later is served later.
+    subject: str | None = None
     # Posted: nobody waits for it.
     posted: bool = False
     settled: bool = False
@@ -37,28 +45,31 @@ class _Batch:
     over: threading.Event = field(default_factory=threading.Event)
 
 
-class GroupCommit:
-    """Who opens a batch commits it for all who join; they join while the batch before is being committed.
+class _Group:
+    """Who opens a batch serves it for all who join; they join while the batch before is being served.
 
-    A unit is a function of a connection. It must be safe to run again: when one unit of a batch fails,
-    the batch is rolled back and each unit runs in a transaction of its own, so that only the guilty fails.
+    Of a batch, the items for one function (`Together`) are served by one call of it. It must be safe to call
+    again: when a batch fails it is undone and each item is served in a transaction of its own, so that only
+    the guilty fails.
     """
 
-    def __init__(self, database: sa.Engine, *, linger_s: float = 0.003, patience_s: float = 5.0) -> None:
-        self._database = database
+    def __init__(self, *, linger_s: float) -> None:
         # How long the first waits for company.
         self._linger_s = linger_s
-        self._patience_s = patience_s
         self._batch = _Batch()
         self._turn = threading.Lock()
         self._door = threading.Lock()
 
-    def submit(self, unit: Callable[[sa.Connection], T]) -> T:
-        """Returns what the unit returned, once it is committed; raises what it raised.
+    def _open(self) -> AbstractContextManager[sa.Connection]:
+        """A transaction for one batch, over when the batch is."""
+        raise NotImplementedError
 
-        Raises UnavailableError when the database cannot be written: then nothing was stored.
+    def submit_to(self, serve: Together[Item, T], item: Item, *, subject: str | None = None) -> T:
+        """What `serve` gave for this item, once its transaction is over; raises what it raised.
+
+        Raises UnavailableError when the database cannot be reached: then nothing was stored.
         """
-        ticket = _Ticket(unit)
+        ticket = _Ticket(serve, item, subject)
         batch, leads = self._join(ticket, leads=True)
         if leads:
             self._lead(batch)
@@ -73,17 +84,6 @@ class GroupCommit:
         value: T = ticket.value
         return value
 
-    def post(self, unit: Unit) -> None:
-        """Leave a unit for the next commit, in order; it is lost if the process dies before.
-
-        Where the database cannot be written, it stays for the commit after that.
-        """
-        self._join(_Ticket(unit, posted=True), leads=False)
-
-    def flush(self) -> None:
-        """Commit what was posted."""
-        self.submit(lambda _connection: None)
-
     def _join(self, ticket: _Ticket, *, leads: bool) -> tuple[_Batch, bool]:
         with self._door:
             batch = self._batch
@@ -95,7 +95,8 @@ class GroupCommit:
     def _lead(self, batch: _Batch) -> None:
         try:
             with self._turn:
-                time.sleep(self._linger_s)
+                if self._linger_s:
+                    time.sleep(self._linger_s)
                 self._close(batch)
                 self._settle(batch.tickets)
         finally:
@@ -118,7 +119,7 @@ class GroupCommit:
 
     def _settle(self, tickets: list[_Ticket]) -> None:
         try:
-            self._commit(tickets)
+            self._serve(tickets)
         except Exception as error:  # noqa: BLE001 - handed to whoever submitted the unit that raised it
             plain = _plain(error)
             away = isinstance(plain, UnavailableError)
@@ -131,11 +132,72 @@ class GroupCommit:
                 if not (away and ticket.posted):
                     ticket.settle(error=plain)
 
-    def _commit(self, tickets: list[_Ticket]) -> None:
-        with write_connection(self._database, patience_s=self._patience_s) as connection:
-            values = [ticket.unit(connection) for ticket in tickets]
-        for ticket, value in zip(tickets, values, strict=True):
+    def _serve(self, tickets: list[_Ticket]) -> None:
+        served: list[tuple[_Ticket, Any]] = []
+        with self._open() as connection:
+            for together in _in_turn(tickets):
+                values = together[0].serve(connection, [ticket.item for ticket in together])
+                served.extend(zip(together, values, strict=True))
+        for ticket, value in served:
             ticket.settle(value)
+
+
+class GroupCommit(_Group):
+    """Writes that come together share a transaction, and so one wait for the disk."""
+
+    def __init__(self, database: sa.Engine, *, linger_s: float = 0.003, patience_s: float = 5.0) -> None:
+        super().__init__(linger_s=linger_s)
+        self._database = database
+        self._patience_s = patience_s
+
+    def _open(self) -> AbstractContextManager[sa.Connection]:
+        return write_connection(self._database, patience_s=self._patience_s)
+
+    def submit(self, unit: Callable[[sa.Connection], T], *, subject: str | None = None) -> T:
+        """What the unit returned, once it is committed; raises as `submit_to`."""
+        value: T = self.submit_to(_each, unit, subject=subject)
+        return value
+
+    def post(self, unit: Unit) -> None:
+        """Leave a unit for the next commit, in order; it is lost if the process dies before.
+
+        Where the database cannot be written, it stays for the commit after that.
+        """
+        self.post_to(_each, unit)
+
+    def post_to(self, serve: Together[Item, Any], item: Item, *, subject: str | None = None) -> None:
+        """The same for an item that is served together with others."""
+        self._join(_Ticket(serve, item, subject, posted=True), leads=False)
+
+    def flush(self) -> None:
+        """Commit what was posted."""
+        self.submit(lambda _connection: None)
+
+
+class GroupRead(_Group):
+    """Looks that come together share a round trip; each begins after it was asked for."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        super().__init__(linger_s=0)
+        self._database = database
+
+    def _open(self) -> AbstractContextManager[sa.Connection]:
+        return read_connection(self._database)
+
+
+def _each(connection: sa.Connection, units: Sequence[Unit]) -> list[Any]:
+    return [unit(connection) for unit in units]
+
+
+def _in_turn(tickets: list[_Ticket]) -> Iterator[list[_Ticket]]:
+    """Tickets of one function side by side, but each subject's in their order: its second in the second round."""
+    rounds: dict[tuple[int, Any], list[_Ticket]] = {}
+    turns: dict[str, Iterator[int]] = {}
+    for ticket in tickets:
+        turn = next(turns.setdefault(ticket.subject, count())) if ticket.subject else 0
+        rounds.setdefault((turn, ticket.serve), []).append(ticket)
+    for _, together in sorted(rounds.items(), key=lambda found: found[0][0]):
+        yield together
 
 
 def _plain(error: Exception) -> Exception:

@@ -8,7 +8,7 @@ from flask import current_app
 from app import integrations
 from app.config import Config
 from app.crypto import KeyRing
-from app.engine.commit import GroupCommit
+from app.engine.commit import GroupCommit, GroupRead
 from app.engine.doorbell import Doorbell, Redis, connect
 from app.sdk.addresses import AddressGuard
 from app.sdk.declare import Catalogue
@@ -25,6 +25,7 @@ class Engine:
     guard: AddressGuard
     http: HttpClient
     writer: GroupCommit
+    reader: GroupRead
     doorbell: Doorbell
 
     def base_url(self, integration: str) -> str | None:
@@ -44,6 +45,7 @@ def build(config: Config, database: sa.Engine) -> Engine:
         guard=guard,
         http=HttpClient(guard),
         writer=GroupCommit(database),
+        reader=GroupRead(database),
         doorbell=Doorbell(redis),
     )
 

@@ -1,29 +1,27 @@
 """Executing a claimed task, and the steps after it, until the run ends or has to wait."""
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import structlog
-from gevent import Timeout
-from pydantic import ValidationError
 
 from app import clock
-from app.engine import flow, masking, policy, record, secrets, tokens
+from app.engine import flow, masking, policy, record
+from app.engine.call import HeldError, bug, call_for, own_params, prepare, when_possible
 from app.engine.claim import Claimed
+from app.engine.commit import Together
 from app.engine.core import Engine
-from app.engine.lend import lend
+from app.engine.following import follow
 from app.engine.material import RunMaterial
-from app.errors import SealError, UnavailableError
+from app.errors import SealError
 from app.models import Connection, StepKind
 from app.sdk import jsonvalues, templates
 from app.sdk.conditions import Condition, Match, Verdict, evaluate
-from app.sdk.declare import Action, Context
-from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
-from app.sdk.fields import Settings, sentences
+from app.sdk.errors import AuthError, RejectedError, TemporaryError
 
 log = structlog.get_logger()
 
@@ -31,21 +29,6 @@ T = TypeVar("T")
 Unit = Callable[[sa.Connection], Any]
 
 _LONGEST_CAUSE = 2000
-
-
-@dataclass(frozen=True, slots=True)
-class _Call:
-    """An action with everything it is called with."""
-
-    action: Action
-    connection: Settings | None
-    params: Settings
-    given: Any
-    repeatable: bool
-
-
-class HeldError(Exception):
-    """The task's connection is broken; a person has to mend it first."""
 
 
 def execute_chain(
@@ -74,7 +57,7 @@ def _execute(engine: Engine, task: Claimed, run: RunMaterial | None) -> Claimed 
         trying.fail(str(error))
     except Exception as error:  # the one place: whatever an integration raises must not lose the task
         log.exception("task_broke", task=task.id, action=task.action)
-        trying.fail(_bug(task.action, error))
+        trying.fail(bug(task.action, error))
     return None
 
 
@@ -94,17 +77,17 @@ class _Try:
         if verdict.passed:
             return self._succeed(output)
         cause = said("; ".join(verdict.sentences))
-        self._write(lambda connection: record.stop_at_filter(connection, self.task, output, cause))
+        self._write(record.succeed, record.Success(self.task, self.trace, output, stopped=cause))
         return None
 
     def act(self) -> Claimed | None:
-        call = _prepare(self.engine, self.task, self._given())
+        call = prepare(self.engine, self.task, self._given())
         if self.run is not None:
             self.trace = replace(self.trace, params=masking.mask(call.given))
         if not call.repeatable:
-            self._write(lambda connection: record.begin(connection, self.task, self.trace))
+            self._write(record.begin, record.Beginning(self.task, self.trace))
             self.trace = replace(self.trace, announced=True)
-        output = self._storable(_called(call, self.engine, self.task, self.run))
+        output = self._storable(call_for(call, self.engine, self.task, self.run))
         if self.run is not None:
             self.run.outputs[str(self.task.step)] = output
         return self._succeed(output)
@@ -135,16 +118,13 @@ class _Try:
 
     def _succeed(self, output: Any) -> Claimed | None:
         place = flow.after(self.run.definition, self.task.path) if self.run else None
-        following = record.following(self.task, place) if place else None
-
-        def unit(connection: sa.Connection) -> bool:
-            return record.succeed(connection, self.task, self.trace, output, following=following)
-
+        following = follow(self.task, place) if place else None
+        success = record.Success(self.task, self.trace, output, following)
         if following and following.task and self.task.kind is StepKind.FILTER:
             # No need to wait: nothing was done that could be done twice, and the next write comes after this one.
-            self.engine.writer.post(unit)
+            self.engine.writer.post_to(record.succeed, success, subject=self._subject)
             return following.task
-        goes_on = self._write(unit)
+        goes_on = self._write(record.succeed, success)
         return following.task if following and goes_on else None
 
     def later(self, error: TemporaryError) -> None:
@@ -184,23 +164,20 @@ class _Try:
         self._end(lambda connection: record.fail(connection, self.task, self.trace, said(cause)))
 
     def _end(self, unit: Unit) -> None:
+        submit = partial(self.engine.writer.submit, unit, subject=self._subject)
         try:
-            self._write(unit)
+            when_possible(self.task, submit)
         except record.StaleError:
             log.warning("task_not_ours", task=self.task.id, fence=self.task.fence)
 
-    def _write(self, unit: Unit) -> Any:
-        return _when_possible(self.task, lambda: self.engine.writer.submit(unit))
+    def _write(self, write: Together[Any, T], item: Any) -> T:
+        submit = partial(self.engine.writer.submit_to, write, item, subject=self._subject)
+        return when_possible(self.task, submit)
 
-
-def _when_possible(task: Claimed, call: Callable[[], T]) -> T:
-    """What was begun must be brought to its end: a database that is away is waited for, the fence decides then."""
-    while True:
-        try:
-            return call()
-        except UnavailableError:
-            log.warning("database_waited_for", task=task.id)
-            time.sleep(0.5)
+    @property
+    def _subject(self) -> str:
+        """The writes of one run keep their order."""
+        return self.task.run_id or self.task.id
 
 
 def said(words: object) -> str:
@@ -226,75 +203,3 @@ def judge(step: Mapping[str, Any], context: Mapping[str, Any]) -> Verdict:
     """A filter's verdict over `event`, `steps`, `rule` and `run`."""
     conditions = [Condition.model_validate(condition) for condition in step["conditions"]]
     return evaluate(conditions, Match(step.get("match", "all")), context)
-
-
-def own_params(engine: Engine, task: Claimed) -> Any:
-    """The params of a task from the API, secrets included. Raises SealError."""
-    if task.params_sealed is None:
-        return task.params
-    return secrets.open_sealed(engine.keyring, task.params_sealed, bound_to=task.id)["params"]
-
-
-def valid_params(action: Action, given: Any) -> Settings:
-    """Raises RejectedError that names each field at fault."""
-    try:
-        return action.params.model_validate(given)
-    except ValidationError as error:
-        objections = "; ".join(f"{path} {sentence}" for path, sentence in sentences(error).items())
-        raise RejectedError(f"{action.title}: {objections}") from None
-
-
-def _bug(action: str | None, error: Exception) -> str:
-    what = action or "this step"
-    return f"{what} broke with an unexpected {type(error).__name__}; this is a bug, the server's log has more"
-
-
-def _prepare(engine: Engine, task: Claimed, given: Any) -> _Call:
-    action = engine.catalogue.action(task.action or "")
-    if action is None:
-        raise RejectedError(
-            f"the action {task.action} is not installed here; choose another one for this step"
-        )
-    params = valid_params(action, given)
-    return _Call(action, _open(engine, task), params, given, action.is_repeatable(params))
-
-
-def _open(engine: Engine, task: Claimed) -> Settings | None:
-    if task.connection_id is None:
-        return None
-    connection_id = task.connection_id
-    # Ownership again, at run: a rule must never reach another workspace's account.
-    row = _when_possible(task, lambda: secrets.account(engine, task.workspace_id, connection_id))
-    if not row.healthy:
-        raise HeldError(f"held: the connection {row.name} is broken ({row.health_cause}); connect it again")
-    return tokens.fresh(engine, row)
-
-
-def _called(call: _Call, engine: Engine, task: Claimed, run: RunMaterial | None) -> Any:
-    """What the action gave. Raises what integrations raise."""
-    context = lend(
-        engine,
-        call.action.key,
-        workspace_id=task.workspace_id,
-        key=f"{task.run_id}-{task.path}" if task.run_id else task.id,
-        connection_id=task.connection_id,
-        rule_id=run.rule_id if run else None,
-        depth=run.depth + 1 if run else 1,
-    )
-    return called(call.action, context, call.connection, call.params)
-
-
-def called(action: Action, context: Context, connection: Settings | None, params: Settings) -> Any:
-    """What an action gave. Raises what integrations raise; what else it raises is a bug, and logged as one."""
-    try:
-        with Timeout(policy.ACTION_DEADLINE_S):
-            return action.call(context, connection, params)
-    except Timeout:
-        raise TemporaryError(
-            f"{action.title} did not end within {policy.ACTION_DEADLINE_S:.0f} seconds"
-        ) from None
-    except IntegrationError:
-        raise
-    except Exception as error:
-        log.exception("action_broke", action=action.key)
-        raise RejectedError(_bug(action.key, error)) from None

@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import clock, ids
-from app.engine import enqueue, flow, record, secrets
+from app.engine import enqueue, flow, record, secrets, start
 from app.engine.core import Engine
 from app.errors import ConflictError, InvalidError
 from app.models import RuleVersion, Run, State, Task
@@ -139,7 +139,7 @@ def _go_on(connection: sa.Connection, task: Task) -> None:
     if following is None:
         record.finish_run(connection, run_id, State.SUCCEEDED)
         return
-    enqueue.queue_step(connection, task.workspace_id, run_id, following)
+    start.queue_steps(connection, [(task.workspace_id, run_id, following)])
     record.mark_run(connection, run_id, State.QUEUED, None)
 
 
@@ -154,14 +154,14 @@ def replay_run(session: Session, run: Run, *, from_step: str | None = None, newe
     connection = session.connection()
     version_id = _newest_version(connection, run) if newest else run.version_id
     place, kept = _place_and_kept(connection, run, version_id, from_step) if from_step else (None, [])
-    start = enqueue.Start(run.workspace_id, run.rule_id, version_id, run.event_id, replay_of=run.id)
-    if not _claim_once(session, Run.id == run.id, Run.replayed_by, start.run_id):
+    again = start.Start(run.workspace_id, run.rule_id, version_id, run.event_id, replay_of=run.id)
+    if not _claim_once(session, Run.id == run.id, Run.replayed_by, again.run_id):
         return Replay(str(session.scalar(sa.select(Run.replayed_by).where(Run.id == run.id))), repeated=True)
     if place is None:
-        enqueue.start_run(connection, start)
+        start.start_runs(connection, [again])
     else:
-        _replay_from(connection, start, place, kept)
-    return Replay(start.run_id, repeated=False)
+        _replay_from(connection, again, place, kept)
+    return Replay(again.run_id, repeated=False)
 
 
 def _newest_version(connection: sa.Connection, run: Run) -> str:
@@ -194,13 +194,13 @@ def _place_and_kept(
 
 
 def _replay_from(
-    connection: sa.Connection, start: enqueue.Start, place: flow.Place, kept: Sequence[Any]
+    connection: sa.Connection, again: start.Start, place: flow.Place, kept: Sequence[Any]
 ) -> None:
-    enqueue.store_run(connection, start, State.QUEUED)
+    start.store_run(connection, again, State.QUEUED)
     for row in kept:
-        copied = row._asdict() | {"id": ids.new("tsk"), "run_id": start.run_id, "idempotency_key": None}
+        copied = row._asdict() | {"id": ids.new("tsk"), "run_id": again.run_id, "idempotency_key": None}
         connection.execute(sa.insert(Task), copied)
-    enqueue.queue_step(connection, start.workspace_id, start.run_id, place)
+    start.queue_steps(connection, [(again.workspace_id, again.run_id, place)])
 
 
 def release_held(session: Session, connection_id: str) -> int:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from app import clock
 from app.engine import secrets, tokens
 from app.engine.core import Engine
-from app.engine.enqueue import Armed, store_event
+from app.engine.enqueue import Armed, Arrival, store_events
 from app.engine.lend import lend
 from app.errors import SealError
 from app.extensions import read_connection
@@ -150,7 +150,7 @@ def _store(connection: sa.Connection, row: Any, next_at: datetime, batch: Batch)
     if not moved.rowcount:
         return 0
     armed = Armed(row.workspace_id, row.id, row.type, row.rule_id, row.version_id)
-    receipts = [store_event(connection, armed, occurrence) for occurrence in batch.occurrences]
+    receipts = store_events(connection, [Arrival(armed, occurrence) for occurrence in batch.occurrences])
     return sum(not receipt.duplicate for receipt in receipts)
 
 

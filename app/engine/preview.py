@@ -6,8 +6,9 @@ from typing import Any
 
 from app import ids
 from app.engine import masking, secrets, tokens
+from app.engine.call import called, valid_params
 from app.engine.core import Engine
-from app.engine.execute import called, judge, valid_params
+from app.engine.execute import judge
 from app.engine.lend import lend
 from app.sdk import templates
 from app.sdk.conditions import Verdict

@@ -1,6 +1,7 @@
 """The record of what became of a task: each write proves by its fence that the task is still ours."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -8,10 +9,10 @@ import sqlalchemy as sa
 
 from app import clock
 from app.engine import payloads
+from app.engine.bulk import execute_all
 from app.engine.claim import Claimed
-from app.engine.enqueue import STEP_COLUMNS, insert_once, queue_named, queue_names, step_row
-from app.engine.flow import Place
-from app.engine.policy import LEASE
+from app.engine.following import Following, go_on
+from app.engine.upsert import insert_once
 from app.models import Attempt, Run, State, StepKind, Task
 
 
@@ -29,42 +30,69 @@ class Trace:
     announced: bool = False
 
 
-def begin(connection: sa.Connection, task: Claimed, trace: Trace) -> None:
-    """Before an action that may not be repeated: from here on a lost worker makes the task uncertain."""
-    held = {"task": task.id, "held": task.fence, "worker_id": task.worker_id}
-    if not connection.execute(_SETTLE, held | _given(trace)).rowcount:
-        raise StaleError(task.id)
-    _add_attempt(connection, task, trace, outcome=None, cause=None, finished_at=None)
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    task: Claimed
+    trace: Trace
 
 
-def succeed(
-    connection: sa.Connection,
-    task: Claimed,
-    trace: Trace,
-    output: Any,
-    *,
-    following: "Following | None" = None,
-) -> bool:
-    """The task is done, and its run too unless a step follows; False: nothing follows, the run has ended."""
-    inline, payload_id = payloads.store(connection, task.workspace_id, output)
-    _settle(
-        connection, task, State.SUCCEEDED,
-        output=inline, payload_id=payload_id, cause=None, **_given(trace),
-    )  # fmt: skip
-    if task.kind is StepKind.ACTION:
-        _close_attempt(connection, task, trace, "succeeded")
-    if task.run_id is None:
-        return False
-    if following is None:
-        finish_run(connection, task.run_id, State.SUCCEEDED)
-        return False
-    return bool(connection.execute(_GO_ON, following.values | {"of_run": task.run_id}).rowcount)
+def begin(connection: sa.Connection, beginnings: Sequence[Beginning]) -> list[None]:
+    """Before actions that may not be repeated: from here on a lost worker makes the task uncertain."""
+    given = [
+        {"task": each.task.id, "held": each.task.fence, "worker_id": each.task.worker_id} | _given(each.trace)
+        for each in beginnings
+    ]
+    if execute_all(connection, _SETTLE, given) != len(given):
+        raise StaleError(_names(each.task for each in beginnings))
+    end = {"outcome": None, "cause": None, "finished_at": None}
+    _add_attempts(connection, [_attempt(each.task, each.trace) | end for each in beginnings])
+    return [None] * len(beginnings)
 
 
-def stop_at_filter(connection: sa.Connection, task: Claimed, output: Any, cause: str) -> None:
-    """The filter did not match: the run ends here, and says why."""
-    _settle(connection, task, State.SUCCEEDED, output=output, cause=cause)
-    finish_run(connection, str(task.run_id), State.SUCCEEDED, cause=cause, filtered_by=task.step)
+@dataclass(frozen=True, slots=True)
+class Success:
+    """What a task gave, and what follows it; `stopped`: the filter did not match, for this reason."""
+
+    task: Claimed
+    trace: Trace
+    output: Any
+    following: Following | None = None
+    stopped: str | None = None
+
+
+def succeed(connection: sa.Connection, successes: Sequence[Success]) -> list[bool]:
+    """Each task is done, and its run too unless a step follows; False: nothing follows, the run has ended."""
+    _settle_all(connection, [(each.task, _success(connection, each)) for each in successes])
+    _close_attempts(
+        connection,
+        [
+            (each.task, each.trace, "succeeded", None)
+            for each in successes
+            if each.task.kind is StepKind.ACTION
+        ],
+    )
+    execute_all(connection, _FINISH_RUN, [_run_done(each) for each in successes if _ends(each)])
+    going_on = go_on(connection, [each.following for each in successes if each.following])
+    return [each.task.run_id in going_on for each in successes]
+
+
+def _success(connection: sa.Connection, success: Success) -> dict[str, Any]:
+    inline, payload_id = payloads.store(connection, success.task.workspace_id, success.output)
+    end = {"state": State.SUCCEEDED, "output": inline, "payload_id": payload_id, "cause": success.stopped}
+    return end | _given(success.trace)
+
+
+def _ends(success: Success) -> bool:
+    return success.task.run_id is not None and success.following is None
+
+
+def _run_done(success: Success) -> dict[str, Any]:
+    return _run_end(
+        str(success.task.run_id),
+        State.SUCCEEDED,
+        cause=success.stopped,
+        filtered_by=success.task.step if success.stopped is not None else None,
+    )
 
 
 def fail(connection: sa.Connection, task: Claimed, trace: Trace, cause: str) -> None:
@@ -104,18 +132,14 @@ def release(connection: sa.Connection, task: Claimed) -> None:
     mark_run(connection, task.run_id, State.QUEUED, None)
 
 
-def finish_run(
-    connection: sa.Connection,
-    run_id: str,
-    state: State,
-    *,
-    cause: str | None = None,
-    filtered_by: str | None = None,
-) -> None:
-    connection.execute(
-        _FINISH_RUN,
-        {"run": run_id, "to": state, "why": cause, "filter": filtered_by, "now": clock.now()},
-    )
+def finish_run(connection: sa.Connection, run_id: str, state: State, *, cause: str | None = None) -> None:
+    connection.execute(_FINISH_RUN, _run_end(run_id, state, cause=cause))
+
+
+def _run_end(
+    run_id: str, state: State, *, cause: str | None, filtered_by: str | None = None
+) -> dict[str, Any]:
+    return {"run": run_id, "to": state, "why": cause, "filter": filtered_by, "now": clock.now()}
 
 
 def mark_run(connection: sa.Connection, run_id: str | None, state: State, cause: str | None) -> None:
@@ -136,15 +160,27 @@ _SETTLE = sa.update(Task).where(
 
 def _settle(connection: sa.Connection, task: Claimed, state: State, **values: Any) -> None:
     """Raises StaleError, having changed nothing, when the task is no longer ours."""
-    over = {"finished_at": clock.now()} if state.is_terminal else {}
-    changed = connection.execute(
-        _SETTLE,
-        {"task": task.id, "held": task.fence, "state": state, "lease_until": None, "worker_id": None}
-        | over
-        | values,
-    )
-    if not changed.rowcount:
-        raise StaleError(task.id)
+    _settle_all(connection, [(task, {"state": state} | values)])
+
+
+def _settle_all(connection: sa.Connection, ends: Sequence[tuple[Claimed, dict[str, Any]]]) -> None:
+    """Raises StaleError when one of the tasks is no longer ours: the caller's transaction must not be committed."""
+    now = clock.now()
+    rows = [_settled(task) | _over(values["state"], now) | values for task, values in ends]
+    if execute_all(connection, _SETTLE, rows) != len(rows):
+        raise StaleError(_names(task for task, _ in ends))
+
+
+def _settled(task: Claimed) -> dict[str, Any]:
+    return {"task": task.id, "held": task.fence, "lease_until": None, "worker_id": None}
+
+
+def _over(state: State, now: datetime) -> dict[str, Any]:
+    return {"finished_at": now} if state.is_terminal else {}
+
+
+def _names(tasks: Iterable[Claimed]) -> str:
+    return ", ".join(task.id for task in tasks)
 
 
 def _given(trace: Trace) -> dict[str, Any]:
@@ -167,19 +203,19 @@ _END_WITH_RUN = (
 _ADD_ATTEMPT = insert_once(Attempt, "task_id", "fence")
 
 
-def _add_attempt(connection: sa.Connection, task: Claimed, trace: Trace, **end: Any) -> None:
-    connection.execute(
-        _ADD_ATTEMPT[connection.dialect.name],
-        {
-            "task_id": task.id,
-            "fence": task.fence,
-            "workspace_id": task.workspace_id,
-            "number": task.attempt,
-            "worker_id": None,
-            "started_at": trace.began_at,
-            **end,
-        },
-    )
+def _attempt(task: Claimed, trace: Trace) -> dict[str, Any]:
+    return {
+        "task_id": task.id,
+        "fence": task.fence,
+        "workspace_id": task.workspace_id,
+        "number": task.attempt,
+        "worker_id": None,
+        "started_at": trace.began_at,
+    }
+
+
+def _add_attempts(connection: sa.Connection, rows: Sequence[dict[str, Any]]) -> None:
+    execute_all(connection, _ADD_ATTEMPT[connection.dialect.name], rows)
 
 
 _CLOSE_ATTEMPT = sa.update(Attempt).where(
@@ -190,11 +226,22 @@ _CLOSE_ATTEMPT = sa.update(Attempt).where(
 def _close_attempt(
     connection: sa.Connection, task: Claimed, trace: Trace, outcome: str, *, cause: str | None = None
 ) -> None:
-    end = {"outcome": outcome, "cause": cause, "finished_at": clock.now()}
-    if trace.announced:
-        connection.execute(_CLOSE_ATTEMPT, {"task": task.id, "held": task.fence} | end)
-        return
-    _add_attempt(connection, task, trace, **end)
+    _close_attempts(connection, [(task, trace, outcome, cause)])
+
+
+def _close_attempts(
+    connection: sa.Connection, ends: Sequence[tuple[Claimed, Trace, str, str | None]]
+) -> None:
+    """Task, trace, outcome and cause of each; those not announced get their row now."""
+    announced, unannounced = [], []
+    for task, trace, outcome, cause in ends:
+        end = {"outcome": outcome, "cause": cause, "finished_at": clock.now()}
+        if trace.announced:
+            announced.append({"task": task.id, "held": task.fence} | end)
+        else:
+            unannounced.append(_attempt(task, trace) | end)
+    execute_all(connection, _CLOSE_ATTEMPT, announced)
+    _add_attempts(connection, unannounced)
 
 
 _FINISH_RUN = (
@@ -207,49 +254,3 @@ _FINISH_RUN = (
         finished_at=sa.bindparam("now", type_=Run.__table__.c.finished_at.type),
     )
 )
-
-_GO_ON_COLUMNS = (*STEP_COLUMNS, "worker_id", "lease_until", "started_at")
-# Only while the run stands: a run that was canceled meanwhile gets no further step.
-_GO_ON = (
-    sa.insert(Task)
-    .from_select(
-        [*_GO_ON_COLUMNS, "queue_id"],
-        sa.select(
-            *(sa.bindparam(f"new_{name}", type_=Task.__table__.c[name].type) for name in _GO_ON_COLUMNS),
-            sa.func.coalesce(sa.bindparam("same_queue", type_=sa.String), queue_named()),
-        )
-        .select_from(Run.__table__)
-        .where(Run.id == sa.bindparam("of_run"), Run.finished_at.is_(None))
-        # Whoever cancels the run waits for this step, and then finds it.
-        .with_for_update(read=True, of=Run.__table__),
-        include_defaults=False,
-    )
-    # Without this PostgreSQL's driver says -1 for an INSERT.
-    .execution_options(preserve_rowcount=True)
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Following:
-    """The next step's row; and its task, where the same worker goes on with it."""
-
-    values: dict[str, Any]
-    task: Claimed | None
-
-
-def following(task: Claimed, place: Place) -> Following:
-    """The next step goes on in the same worker, unless it names a queue: then it queues there."""
-    now, mine = clock.now(), place.queue is None
-    row = step_row(task.workspace_id, str(task.run_id), place)
-    row |= {"worker_id": None, "lease_until": None, "started_at": None}
-    if mine:
-        row |= {
-            "state": State.RUNNING, "attempt": 1, "fence": 1, "priority": task.priority,
-            "worker_id": task.worker_id, "lease_until": now + LEASE, "started_at": now,
-        }  # fmt: skip
-    values = {f"new_{name}": row[name] for name in _GO_ON_COLUMNS} | queue_names(task.workspace_id, place)
-    values["same_queue"] = task.queue_id if mine else None
-    if not mine:
-        return Following(values, None)
-    known = row | {"queue_id": task.queue_id, "params": None, "params_sealed": None}
-    return Following(values, Claimed(**{field.name: known[field.name] for field in fields(Claimed)}))

@@ -10,7 +10,7 @@ import structlog
 
 from app import clock
 from app.engine.core import Engine
-from app.engine.enqueue import Armed, store_event
+from app.engine.enqueue import Armed, Arrival, store_events
 from app.extensions import read_connection
 from app.models import Trigger, TriggerKind
 from app.sdk.declare import Catalogue, Occurrence
@@ -133,7 +133,7 @@ def _store(
     if not _move(connection, row, following, last_fired_at=fired_at, last_error=None):
         return 0
     armed = Armed(row.workspace_id, row.id, row.type, row.rule_id, row.version_id)
-    receipts = [store_event(connection, armed, occurrence) for occurrence in occurrences]
+    receipts = store_events(connection, [Arrival(armed, occurrence) for occurrence in occurrences])
     return sum(not receipt.duplicate for receipt in receipts)
 
 

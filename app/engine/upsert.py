@@ -1,4 +1,4 @@
-"""Insert a row or change the one that is there, in one statement that two workers may run at once."""
+"""Insert a row, or leave or change the one that is there, in one statement that two workers may run at once."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -24,3 +24,12 @@ def upsert(
     else:
         insert = insert_pg(model)
     connection.execute(insert.values(row).on_conflict_do_update(index_elements=unique, set_=change))
+
+
+def insert_once(model: Any, *unique: str) -> dict[str, Any]:
+    """By dialect; `rowcount` of an INSERT is kept only where it is asked for."""
+    inserts: dict[str, Any] = {"sqlite": insert_sqlite(model), "postgresql": insert_pg(model)}
+    return {
+        name: insert.on_conflict_do_nothing(index_elements=unique).execution_options(preserve_rowcount=True)
+        for name, insert in inserts.items()
+    }

@@ -1,7 +1,8 @@
 """Inbound calls: finding the rule behind an address, letting its integration verify, and storing the event."""
 
 import hashlib
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any, Final
 
@@ -12,7 +13,7 @@ from app.engine import enqueue, policy, secrets
 from app.engine.core import Engine
 from app.engine.enqueue import Armed, Receipt
 from app.errors import ConflictError, GoneError, NotFoundError
-from app.extensions import read_connection, write_connection
+from app.extensions import write_connection
 from app.models import Connection, Hook, Rule, Trigger
 from app.sdk.declare import InboundRequest, Occurrence, Reply
 from app.sdk.declare import Trigger as Declared
@@ -25,18 +26,16 @@ _LONGEST_KEY: Final = 500
 
 _FIND = (
     sa.select(
-        Hook.id.label("hook_id"), Hook.listening_until, Hook.refused_at,
+        Hook.id.label("hook_id"), Hook.token_sha256, Hook.listening_until, Hook.refused_at,
         Trigger.id.label("trigger_id"), Trigger.workspace_id, Trigger.rule_id, Trigger.type, Trigger.params,
         Trigger.connection_id, Trigger.version_id, Rule.deleted_at,
     )
     .select_from(Hook.__table__)
     .join(Trigger, Trigger.id == Hook.trigger_id)
     .join(Rule, Rule.id == Trigger.rule_id)
-    .where(Hook.token_sha256 == sa.bindparam("sha256"))
+    .where(Hook.token_sha256.in_(sa.bindparam("tokens", expanding=True)))
 )  # fmt: skip
-_CONNECTION = sa.select(Connection.__table__).where(
-    Connection.id == sa.bindparam("id"), Connection.workspace_id == sa.bindparam("workspace")
-)
+_ACCOUNTS = sa.select(Connection.__table__).where(Connection.id.in_(sa.bindparam("ids", expanding=True)))
 
 
 def receive(engine: Engine, token: str, request: InboundRequest, *, depth: int = 0) -> Receipt | Reply:
@@ -61,27 +60,39 @@ def receive(engine: Engine, token: str, request: InboundRequest, *, depth: int =
     return _declared(engine, row).answer or receipts[0]
 
 
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """A hook's row, and that of the account whose secret verifies the call."""
+
+    row: Any
+    account: Any
+
+
+def _look(connection: sa.Connection, tokens: Sequence[str]) -> list[_Found | None]:
+    """By the hash of the address's token. Of the account nothing is kept."""
+    rows = connection.execute(_FIND, {"tokens": list(set(tokens))}).all()
+    wanted = [row.connection_id for row in rows if row.connection_id is not None]
+    accounts = {row.id: row for row in connection.execute(_ACCOUNTS, {"ids": wanted})} if wanted else {}
+    found = {row.token_sha256: _Found(row, accounts.get(row.connection_id)) for row in rows}
+    return [found.get(token) for token in tokens]
+
+
 def _find(engine: Engine, token: str) -> tuple[Any, Settings | None]:
-    sha256 = hashlib.sha256(token.encode()).hexdigest()
-    with read_connection(engine.database) as connection:
-        row = connection.execute(_FIND, {"sha256": sha256}).first()
-        if row is None or row.deleted_at is not None:
-            raise NotFoundError("there is no hook at this address; copy it again from its rule")
-        return row, _opened(engine, connection, row)
+    found = engine.reader.submit_to(_look, hashlib.sha256(token.encode()).hexdigest())
+    if found is None or found.row.deleted_at is not None:
+        raise NotFoundError("there is no hook at this address; copy it again from its rule")
+    return found.row, _opened(engine, found)
 
 
-def _opened(engine: Engine, connection: sa.Connection, row: Any) -> Settings | None:
-    """The account whose secret verifies the call. Nothing of it is kept."""
-    if row.connection_id is None:
+def _opened(engine: Engine, found: _Found) -> Settings | None:
+    if found.row.connection_id is None:
         return None
-    account = connection.execute(
-        _CONNECTION, {"id": row.connection_id, "workspace": row.workspace_id}
-    ).first()
-    if account is None:
+    # Ownership again, at every call: a rule must never reach another workspace's account.
+    if found.account is None or found.account.workspace_id != found.row.workspace_id:
         raise GoneError(
             "the connection that verifies calls to this rule was deleted; choose another one there"
         )
-    return secrets.open_connection(engine.keyring, engine.catalogue, account)
+    return secrets.open_connection(engine.keyring, engine.catalogue, found.account)
 
 
 def _armed(row: Any) -> Armed:

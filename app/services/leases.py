@@ -12,8 +12,8 @@ from app import clock
 from app.engine import claim, flow, masking, material, policy, record, secrets
 from app.engine.claim import Claimed
 from app.engine.core import Engine
+from app.engine.following import Following, follow
 from app.engine.material import RunMaterial
-from app.engine.record import Following
 from app.errors import ConflictError, SealError
 from app.models import Queue, Role, Run, State, Task
 from app.models.queue import DEFAULT_QUEUE
@@ -61,7 +61,8 @@ def ack(session: Session, actor: Actor, task_id: str, *, lease: int, output: Map
     """Done: the run it belongs to goes on. The caller rings. Raises ConflictError for a lease that ran out."""
     task = _held(session, actor, task_id, lease)
     connection = session.connection()
-    record.succeed(connection, task, _trace(), dict(output), following=_following(connection, task))
+    following = _following(connection, task)
+    record.succeed(connection, [record.Success(task, _trace(), dict(output), following)])
     return _shown(session, actor, task_id)
 
 
@@ -163,7 +164,7 @@ def _following(connection: sa.Connection, task: Claimed) -> Following | None:
     if place is None:
         return None
     step = {**place.step, "queue": place.queue or DEFAULT_QUEUE}
-    return record.following(task, replace(place, step=step))
+    return follow(task, replace(place, step=step))
 
 
 def _trace() -> record.Trace:

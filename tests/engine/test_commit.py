@@ -2,9 +2,10 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.config import CHECKOUT
-from app.engine.commit import GroupCommit
+from app.engine.commit import GroupCommit, GroupRead
 from app.errors import UnavailableError
 from app.extensions import prepare_database
 from app.sdk.errors import RejectedError
@@ -256,12 +257,107 @@ def test_batches_that_wait_for_each_other_on_postgresql_are_both_stored(lines):
     assert outcomes == ["a", "b", "b", "a"]
 
 
+# --- what is served together
+
+_CALLS: list[list[str]] = []
+
+
+def add_all(connection: sa.Connection, words: Sequence[str]) -> list[str]:
+    _CALLS.append(list(words))
+    connection.execute(sa.insert(_LINES), [{"word": word} for word in words])
+    return [word.upper() for word in words]
+
+
+def test_items_for_one_function_are_given_to_one_call_of_it(lines):
+    _CALLS.clear()
+    writer = GroupCommit(lines, linger_s=0.05)
+
+    given_back = at_once([lambda word=f"w{n}": writer.submit_to(add_all, word) for n in range(10)])
+
+    assert given_back == [f"W{n}" for n in range(10)]
+    assert len(_CALLS) <= 3
+    assert kept(lines) == sorted(word for call in _CALLS for word in call)
+
+
+def test_of_items_served_together_the_one_that_breaks_a_constraint_fails_alone(lines):
+    GroupCommit(lines).submit(adds("w3"))
+    writer = GroupCommit(lines, linger_s=0.05)
+
+    outcomes = at_once([lambda word=f"w{n}": writer.submit_to(add_all, word) for n in range(6)])
+
+    assert type(outcomes.pop(3)).__name__ == "IntegrityError"
+    assert outcomes == ["W0", "W1", "W2", "W4", "W5"]
+    assert kept(lines) == [f"w{n}" for n in range(6)]
+
+
+@given(
+    posted=st.lists(
+        st.tuples(st.sampled_from("abc"), st.sampled_from(["first", "second", "third"])), max_size=12
+    )
+)
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_served_together_each_subjects_items_keep_their_order(lines, posted):
+    served: list[tuple[str, int]] = []
+
+    def notes(_connection: sa.Connection, items: Sequence[tuple[str, int]]) -> list[None]:
+        served.extend(items)
+        return [None] * len(items)
+
+    # Three functions, so that what is alike is gathered across the order in which it came.
+    functions = {name: partial(notes) for name in ("first", "second", "third")}
+    writer = GroupCommit(lines, linger_s=0)
+    for n, (subject, name) in enumerate(posted):
+        writer.post_to(functions[name], (subject, n), subject=subject)
+
+    writer.flush()
+
+    assert sorted(n for _, n in served) == list(range(len(posted)))
+    for subject in "abc":
+        mine = [n for whose, n in served if whose == subject]
+        assert mine == sorted(mine)
+
+
+def test_looks_that_come_together_share_one_and_each_gets_its_own(lines):
+    for word in ("a", "b"):
+        GroupCommit(lines).submit(adds(word))
+    reader = GroupRead(lines)
+
+    def look(connection: sa.Connection, words: Sequence[str]) -> list[bool]:
+        found = set(connection.scalars(sa.select(_LINES.c.word).where(_LINES.c.word.in_(words))))
+        return [word in found for word in words]
+
+    outcomes = at_once([lambda word=word: reader.submit_to(look, word) for word in "axbaz"])
+
+    assert outcomes == [True, False, True, True, False]
+
+
+def test_a_look_that_fails_fails_alone(lines):
+    reader = GroupRead(lines)
+
+    def look(_connection: sa.Connection, words: Sequence[str]) -> list[str]:
+        if "bad" in words:
+            raise RejectedError("no")
+        return list(words)
+
+    outcomes = at_once([lambda word=word: reader.submit_to(look, word) for word in ("a", "bad", "b")])
+
+    assert isinstance(outcomes.pop(1), RejectedError)
+    assert outcomes == ["a", "b"]
+
+
+def test_a_look_at_a_database_that_is_away_is_unavailable(tmp_path):
+    database = sa.create_engine(f"sqlite:///{tmp_path}/missing/folder.db")
+
+    with pytest.raises(UnavailableError):
+        GroupRead(database).submit_to(lambda connection, items: list(items), "a")
+
+
 # --- greenlets that are killed
 
 _KILLED = """
 from gevent import monkey; monkey.patch_all()
 import sys, gevent, sqlalchemy as sa
-from app.engine.commit import GroupCommit
+from app.engine.commit import GroupCommit, GroupRead
 from app.errors import UnavailableError
 from app.extensions import prepare_database
 database = sa.create_engine("sqlite:///" + sys.argv[1]); prepare_database(database)

@@ -52,6 +52,20 @@ def test_the_same_event_a_hundred_times_at_once_is_one_event(bench):
     assert len(bench.rows(Task)) == 1
 
 
+def test_events_that_come_together_are_told_apart_from_those_that_came_before(bench):
+    armed = bench.arm(step("one"))
+    before = bench.accept(armed, {}, "old")
+    keys = ["new", "old", None, "new", None]
+
+    receipts = enqueue.accept_all(bench.engine, armed, [Occurrence(key, {}) for key in keys])
+
+    assert [receipt.duplicate for receipt in receipts] == [False, True, False, True, False]
+    assert receipts[1].run_id == before.run_id
+    assert (receipts[3].event_id, receipts[3].run_id) == (receipts[0].event_id, receipts[0].run_id)
+    assert [task.run_id for task in bench.rows(Task)] == [run.id for run in bench.rows(Run)]
+    assert len(bench.rows(Run)) == 4
+
+
 def test_events_without_a_key_are_never_duplicates(bench):
     armed = bench.arm(step("one"))
 

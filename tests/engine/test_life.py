@@ -332,7 +332,7 @@ class Life(RuleBasedStateMachine):
         if self.mine and not self.safe:
             task, self.mine = self.mine, None
             trace = record.Trace(clock.now(), announced=True)
-            self.bench.write(lambda connection: record.begin(connection, task, trace))
+            self.bench.write(lambda connection: record.begin(connection, [record.Beginning(task, trace)]))
 
     @rule()
     def die(self):

@@ -21,7 +21,9 @@ def lose(bench, task, *, begun=False) -> None:
     """As a worker that is killed leaves it."""
     if begun:
         bench.write(
-            lambda connection: record.begin(connection, task, record.Trace(clock.now(), announced=True))
+            lambda connection: record.begin(
+                connection, [record.Beginning(task, record.Trace(clock.now(), announced=True))]
+            )
         )
     bench.end_lease(task.id)
 

@@ -137,7 +137,11 @@ def test_what_a_stopped_worker_had_begun_to_send_is_asked_about(bench, alone):
     tick.clock_watch.__init__()
     bench.accept(bench.arm(once("one")))
     (task,) = bench.claim(worker=alone.id)
-    bench.write(lambda connection: record.begin(connection, task, record.Trace(clock.now(), announced=True)))
+    bench.write(
+        lambda connection: record.begin(
+            connection, [record.Beginning(task, record.Trace(clock.now(), announced=True))]
+        )
+    )
 
     alone.finish(0.1)
     tick.run(bench.engine)
