@@ -38,14 +38,18 @@ def setting(
     example: Any = None,
     where: str = "",
     widget: str = "",
+    choices: Mapping[str, str] | None = None,
+    place: bool = False,
     **constraints: Any,
 ) -> Any:
     """A Pydantic field with its words.
 
     `where` tells where a person finds the value. `widget` is a hint for the form: "textarea", "code",
-    "pairs" (names and values) or "" for what follows from the type.
+    "pairs" (names and values) or "" for what follows from the type. `choices` are the words for the values of
+    a `Literal` that people would not say so. `place` marks what a trigger looks at: with another one it begins
+    anew, as on its first look.
     """
-    extra = {"where": where, "widget": widget}
+    extra: dict[str, Any] = {"where": where, "widget": widget, "choices": dict(choices or {}), "place": place}
     return Field(
         default,
         title=title,
@@ -54,6 +58,20 @@ def setting(
         json_schema_extra={key: value for key, value in extra.items() if value},
         **constraints,
     )
+
+
+def place_of(model: type[BaseModel], params: Mapping[str, Any]) -> dict[str, Any]:
+    """What a trigger with these params looks at, however it is written: an address and the id in it are alike."""
+    marked = [name for name, field in model.model_fields.items() if _extra(field).get("place")]
+    try:
+        settings = model.model_validate(params)
+    except ValidationError:
+        return {name: params.get(name) for name in marked}
+    return {name: getattr(settings, name) for name in marked}
+
+
+def _extra(field: FieldInfo) -> Mapping[str, Any]:
+    return field.json_schema_extra if isinstance(field.json_schema_extra, Mapping) else {}
 
 
 def spread(model: type[BaseModel], params: Mapping[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,7 @@ _RUNS_BACK = 5
 _MAX_DEPTH = 6
 _MAX_PATHS = 200
 _MAX_ITEMS = 3
+_FILE_PARTS = ("name", "type", "bytes")
 
 LAST_EVENT: Final = "last event"
 EXAMPLE: Final = "example"
@@ -127,18 +128,34 @@ def as_text(data: Any) -> str:
 
 
 def entries(name: str, value: Any) -> list[Entry]:
-    """Every value below `name`, as paths: objects and lists opened, long lists cut to their first items."""
+    """Every value below `name`, as paths: objects and lists opened, long lists cut to their first items.
+
+    A list stands there as a whole, too, and so does a stored file, by its name: fields for files take it so.
+    """
     leaves = islice(_leaves((*name.split("."),), value), _MAX_PATHS)
-    return [Entry(paths.spell(path), values.show(leaf)) for path, leaf in leaves]
+    return [Entry(paths.spell(path), shown) for path, shown in leaves]
 
 
-def _leaves(path: tuple[str | int, ...], value: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+def _leaves(path: tuple[str | int, ...], value: Any) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    if isinstance(value, list) and value:
+        yield path, f"a list of {len(value)}"
+    if _is_file(value):
+        yield path, values.show(value["name"])
+        value = {name: value[name] for name in _FILE_PARTS if name in value}
     inner = _inner(value)
     if not inner or len(path) > _MAX_DEPTH:
-        yield path, value
+        yield path, values.show(value)
         return
     for name, item in inner:
         yield from _leaves((*path, name), item)
+
+
+def _is_file(value: Any) -> bool:
+    return (
+        isinstance(value, Mapping)
+        and {"name", "sha256"} <= value.keys()
+        and str(value.get("id")).startswith("fil_")
+    )
 
 
 def _inner(value: Any) -> list[tuple[str | int, Any]]:

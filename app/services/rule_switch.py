@@ -13,6 +13,7 @@ from app.engine.core import Engine
 from app.errors import ConflictError, InvalidError
 from app.models import Hook, Role, Rule, RuleVersion, Trigger, TriggerKind
 from app.sdk.declare import TriggerSort
+from app.sdk.fields import place_of
 from app.services import documents, rule_checks, tokens
 from app.services.access import Actor, audit, fetch, require
 
@@ -126,6 +127,23 @@ def listen(session: Session, actor: Actor, rule_id: str) -> Hook:
     return hook
 
 
+def look_now(session: Session, actor: Actor, rule_id: str) -> Trigger:
+    """Make the next look of a rule that polls due at once.
+
+    One that is under way then counts no more: what it found is found again.
+    """
+    require(actor, Role.EDITOR)
+    rule = fetch(session, Rule, rule_id, actor)
+    trigger = trigger_of(session, rule)
+    if trigger is None or trigger.version_id is None:
+        raise ConflictError(f"{rule.name} is off; turn it on, and it looks at once")
+    if trigger.kind is not TriggerKind.POLL:
+        raise ConflictError("this rule does not look for anything by itself; its trigger starts it")
+    trigger.next_due_at = clock.now()
+    session.flush()
+    return trigger
+
+
 def follow_draft(session: Session, engine: Engine, rule: Rule) -> None:
     """While nothing runs, the trigger's row is the draft's: its address is there before the rule is turned on."""
     trigger = trigger_of(session, rule)
@@ -181,7 +199,10 @@ def _first_slot(engine: Engine, trigger: Trigger) -> datetime:
 
 
 def _sync(session: Session, engine: Engine, rule: Rule, trigger: Trigger | None) -> Trigger:
-    """The rule's one trigger row, as the draft wants it. Where it got to is forgotten only with its type."""
+    """The rule's one trigger row, as the draft wants it.
+
+    Where it got to is forgotten with its type, and when it looks at another place.
+    """
     part = rule.draft["trigger"]
     declared = engine.catalogue.trigger(part["type"])
     assert declared is not None
@@ -200,6 +221,8 @@ def _sync(session: Session, engine: Engine, rule: Rule, trigger: Trigger | None)
         values |= {"cursor": None, "recent_keys": [], "last_error": None, "next_due_at": None, "missed": 0}
     elif trigger.params != part["params"]:
         values |= {"next_due_at": None}
+        if place_of(declared.params, trigger.params) != place_of(declared.params, part["params"]):
+            values |= {"cursor": None, "recent_keys": [], "last_error": None}
     for name, value in values.items():
         setattr(trigger, name, value)
     session.flush()

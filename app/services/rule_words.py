@@ -104,9 +104,14 @@ def _chosen(declared: Action | Trigger, params: Mapping[str, Any]) -> str:
 
 
 def _short(value: Any) -> str:
-    text = ", ".join(map(values.text, value)) if isinstance(value, list) else values.text(value)
-    line = " ".join(text.split())
+    line = " ".join(_listed(value).split())
     return line if len(line) <= _CHARS else line[: _CHARS - 1] + "…"
+
+
+def _listed(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {values.text(item)}" for name, item in value.items())
+    return ", ".join(map(values.text, value)) if isinstance(value, list) else values.text(value)
 
 
 def _lowered(title: str) -> str:

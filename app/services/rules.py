@@ -23,6 +23,7 @@ from app.services.rule_switch import (
     follow_draft,
     hook_url,
     listen,
+    look_now,
     publish,
     published_version,
     switch_off,
@@ -32,8 +33,8 @@ from app.services.rule_trials import keep_output, prepare_trial, run_by_hand, te
 
 __all__ = [
     "Listed", "create", "delete", "disable", "discard", "document", "duplicate", "enable", "get", "hook_url",
-    "keep_output", "listen", "listing", "prepare_trial", "publish", "published_version", "rename", "run_by_hand",
-    "sample_context", "sample_event", "save_draft", "store_draft", "test_step", "trigger_of", "validate",
+    "keep_output", "listen", "listing", "look_now", "prepare_trial", "publish", "published_version", "rename",
+    "run_by_hand", "sample_context", "sample_event", "save_draft", "store_draft", "test_step", "trigger_of", "validate",
 ]  # fmt: skip
 
 

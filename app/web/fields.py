@@ -15,11 +15,17 @@ from werkzeug.datastructures import MultiDict
 from app.sdk import jsonvalues, templates, values
 from app.sdk.context import FileRef
 from app.sdk.fields import spread
+from app.web.field_order import in_order
 from app.web.filters import sentence
 
 # Before every declared name, so that a field called `name` is not the form's own.
 PREFIX: Final = "p_"
 
+_WRITTEN: Final = {
+    "csv": "CSV", "docx": "Word (.docx)", "md5": "MD5", "oauth": "OAuth", "pdf": "PDF", "sha1": "SHA-1",
+    "sha256": "SHA-256", "sha512": "SHA-512", "starttls": "STARTTLS", "tls": "TLS", "txt": "text (.txt)",
+    "xlsx": "Excel (.xlsx)",
+}  # fmt: skip
 _WIDGETS = frozenset({"textarea", "code", "pairs"})
 _JSON_HELP = 'write templates in quotes, as in {"total": "{{ event.total }}"}: a lone one keeps its type'
 
@@ -67,7 +73,7 @@ def show(
     """
     beside = _by_field(errors or {})
     shown = []
-    for name, info in _in_order(model):
+    for name, info in in_order(model):
         value = given.get(
             name, info.get_default(call_default_factory=True) if not info.is_required() else None
         )
@@ -104,11 +110,6 @@ def labels(model: type[BaseModel]) -> dict[str, str]:
     return {name: _label(name, info) for name, info in model.model_fields.items()}
 
 
-def _in_order(model: type[BaseModel]) -> list[tuple[str, FieldInfo]]:
-    """A model's own fields before those it shares with others, which pydantic puts first."""
-    return sorted(model.model_fields.items(), key=lambda named: named[0] not in model.__annotations__)
-
-
 def _field(name: str, info: FieldInfo, value: Any, raw: Any) -> dict[str, Any]:
     kind = kind_of(info)
     if isinstance(value, str) and templates.is_template(value) and kind in {"checkbox", "select", "datetime"}:
@@ -139,8 +140,14 @@ def _help(kind: str, info: FieldInfo) -> str | None:
 def _choices(info: FieldInfo) -> list[dict[str, str]]:
     if _extra(info).get("widget") == "zone":
         return [{"value": zone, "label": zone} for zone in sorted(available_timezones())]
-    options = get_args(_plain_type(info.annotation))
-    return [{"value": values.text(option), "label": values.text(option)} for option in options]
+    options = [values.text(option) for option in get_args(_plain_type(info.annotation))]
+    words = _extra(info).get("choices", {})
+    return [{"value": option, "label": words.get(option) or in_words(option)} for option in options]
+
+
+def in_words(option: str) -> str:
+    """A choice without words of its own, as one writes it: `service_account`, `starttls`."""
+    return " ".join(_WRITTEN.get(word, word) for word in option.replace("_", " ").split(" "))
 
 
 def _shown(kind: str, value: Any) -> Any:
@@ -151,6 +158,8 @@ def _shown(kind: str, value: Any) -> Any:
     if value is None:
         return ""
     if kind == "code":
+        if value in ([], {}):
+            return ""
         return value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False)
     if kind == "list" and isinstance(value, list):
         return ", ".join(values.text(item) for item in value)

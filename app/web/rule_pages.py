@@ -9,10 +9,11 @@ from flask import url_for
 from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
+from app import clock
 from app.engine import masking, schedule
 from app.engine.core import Engine
 from app.errors import SealError
-from app.models import Connection, Rule
+from app.models import Connection, Rule, TriggerKind
 from app.sdk import values
 from app.sdk.declare import Action, Trigger
 from app.sdk.slots import find_zone
@@ -75,7 +76,7 @@ def first_problem(engine: Engine, opened: Opened, prefix: str) -> str | None:
     return None
 
 
-def trigger_card(session: Session, engine: Engine, opened: Opened) -> dict[str, Any]:
+def trigger_card(session: Session, actor: Actor, engine: Engine, opened: Opened) -> dict[str, Any]:
     rule, definition = opened.rule, opened.definition
     declared = engine.catalogue.trigger(definition.trigger.type)
     url, sealed = (
@@ -83,14 +84,24 @@ def trigger_card(session: Session, engine: Engine, opened: Opened) -> dict[str, 
     )
     return {
         "title": declared.title if declared else definition.trigger.type,
+        "connection": _account(_accounts(session, actor).get(definition.trigger.connection or "")),
         "integration": _icon(engine, definition.trigger.type),
+        "service": service(engine, definition.trigger.type),
         "summary": rule_words.trigger_sentence(engine.catalogue, definition.trigger),
         "problem": first_problem(engine, opened, "trigger") or sealed or _last_error(session, rule),
         "hook_url": url,
         "next_times": next_times(engine, definition.trigger),
         "manual": bool(declared and declared.sort == "manual"),
         "sort": declared.sort if declared else None,
+        **_looking(session, rule),
     }
+
+
+def _looking(session: Session, rule: Rule) -> dict[str, Any]:
+    """When a rule that looks for something by itself does so next, while it is on."""
+    trigger = rules.trigger_of(session, rule)
+    due_at = trigger.next_due_at if trigger and trigger.kind is TriggerKind.POLL else None
+    return {"next_look_at": due_at, "is_due": due_at is not None and due_at <= clock.now()}
 
 
 def hook_address(session: Session, engine: Engine, rule: Rule) -> tuple[str | None, str | None]:
@@ -117,7 +128,7 @@ def next_times(engine: Engine, part: TriggerPart) -> list[datetime]:
 
 
 def step_cards(session: Session, actor: Actor, engine: Engine, opened: Opened) -> list[dict[str, Any]]:
-    rows = {row.id: row for row in connections.listing(session, actor)}
+    rows = _accounts(session, actor)
     cards = []
     for index, step in enumerate(opened.definition.steps):
         cards.append(step_head(engine, step, index))
@@ -137,6 +148,7 @@ def step_head(engine: Engine, step: Step, index: int) -> dict[str, Any]:
         "number": index + 1,
         "kind": step.kind.value,
         "integration": _icon(engine, step.action) if isinstance(step, ActionStep) else None,
+        "service": service(engine, step.action) if isinstance(step, ActionStep) else None,
         "title": rule_words.step_title(engine.catalogue, step),
         "text": sentence(rule_words.first_sentence(action.description)) if action else "",
         "name": step.name or "",
@@ -148,10 +160,16 @@ def _is_repeatable(action: Action | None, step: Step) -> bool:
     """Whether it may be repeated, as far as its fields tell now; unknown counts as no."""
     if not isinstance(step, ActionStep):
         return True
+    if action is None or not callable(action.idempotent):
+        return bool(action and action.idempotent)
     try:
-        return bool(action and action.is_repeatable(action.params.model_validate(step.params)))
+        return action.is_repeatable(action.params.model_validate(step.params))
     except ValidationError:
         return False
+
+
+def _accounts(session: Session, actor: Actor) -> dict[str, Connection]:
+    return {row.id: row for row in connections.listing(session, actor)}
 
 
 def _account(row: Connection | None) -> dict[str, Any] | None:
@@ -161,6 +179,12 @@ def _account(row: Connection | None) -> dict[str, Any] | None:
 def _icon(engine: Engine, type_: str) -> str | None:
     key = type_.partition(".")[0]
     return key if key in engine.catalogue.integrations else None
+
+
+def service(engine: Engine, type_: str) -> str | None:
+    """Whose it is, in words: three services have a new row, and a picture alone does not say which."""
+    integration = engine.catalogue.integrations.get(type_.partition(".")[0])
+    return integration.title if integration else None
 
 
 def action_choices(engine: Engine) -> list[dict[str, Any]]:
@@ -193,6 +217,7 @@ def trigger_head(engine: Engine, trigger: Trigger) -> dict[str, Any]:
     return {
         "type": trigger.key,
         "integration": _icon(engine, trigger.key),
+        "service": service(engine, trigger.key),
         "title": trigger.title,
         "text": rule_words.first_sentence(trigger.description),
     }
@@ -204,6 +229,11 @@ def account_choices(session: Session, actor: Actor, integration: str) -> list[di
         for row in connections.listing(session, actor)
         if row.integration == integration
     ]
+
+
+def only_account(accounts: Sequence[Mapping[str, Any]], *, required: bool) -> str:
+    """Where one is needed and there is no choice, it is made."""
+    return str(accounts[0]["id"]) if required and len(accounts) == 1 else ""
 
 
 def sample(session: Session, engine: Engine, rule: Rule, upto_key: str | None = None) -> dict[str, Any]:

@@ -141,7 +141,7 @@ def _first_key(rule: Rule) -> str | None:
 def _head(part: TriggerPart, declared: Trigger | None) -> dict[str, Any]:
     if declared is None:
         gone = "This trigger is not installed any more. Choose another one below."
-        return {"type": part.type, "integration": None, "title": part.type, "text": gone}
+        return {"type": part.type, "integration": None, "service": None, "title": part.type, "text": gone}
     head = rule_pages.trigger_head(core.current(), declared)
     return head | {"text": " ".join(declared.description.replace("`", "").split())}
 
@@ -165,12 +165,13 @@ def account_field(declared: Any, chosen: str | None, error: str | None) -> dict[
     engine, integration = core.current(), declared.key.partition(".")[0]
     accounts = rule_pages.account_choices(db.session(), current_actor(), integration)
     model = engine.catalogue.integrations[integration].settings
+    required = declared.need == "required"
     return {
         "name": "connection",
         "label": "Connection",
         "kind": "select",
-        "value": chosen or "",
-        "required": declared.need == "required",
+        "value": chosen or rule_pages.only_account(accounts, required=required),
+        "required": required,
         "help": " ".join((model.__doc__ or "").split()) if model else None,
         "where": "Connect another",
         "where_url": url_for("connections.new", integration=integration, next_page=request.path),

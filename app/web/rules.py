@@ -18,7 +18,7 @@ from app.services import documents, rule_checks, rule_samples, rule_trials, rule
 from app.services.access import Actor
 from app.services.activity import line
 from app.services.rules import Listed
-from app.web import rule_pages
+from app.web import live, rule_pages
 from app.web.access import allow, current_actor
 from app.web.filters import sentence
 
@@ -101,8 +101,9 @@ def show(rule_id: str) -> str:
     rule = rules.get(session, actor, rule_id)
     opened = rule_pages.opened(session, actor, engine, rule)
     published = rules.published_version(session, rule)
-    return render_template(
+    return live.page(
         "rules/show.html",
+        "last_runs",
         rule={
             "id": rule.id,
             "name": rule.name,
@@ -112,7 +113,7 @@ def show(rule_id: str) -> str:
             "turned_on_at": published.created_at if published else None,
         },
         problems=rule_pages.problems(engine, opened),
-        trigger=rule_pages.trigger_card(session, engine, opened),
+        trigger=rule_pages.trigger_card(session, actor, engine, opened),
         steps=rule_pages.step_cards(session, actor, engine, opened),
         catalogue=rule_pages.action_choices(engine),
         after=request.args.get("after"),
@@ -187,6 +188,20 @@ def run(rule_id: str) -> Response:
         return back
     flash("It is running.", "success")
     return redirect(url_for("runs.show", run_id=receipt.run_id)) if receipt.run_id else back
+
+
+@blueprint.post("/rules/<rule_id>/look")
+@allow(Role.EDITOR)
+def look(rule_id: str) -> Response:
+    """At once, whatever its interval."""
+    try:
+        with writing() as session:
+            rules.look_now(session, current_actor(), rule_id)
+    except ConflictError as error:
+        flash(sentence(error), "error")
+    else:
+        flash("It looks now. What it finds starts a run, which shows under Last runs.", "success")
+    return redirect(url_for("rules.show", rule_id=rule_id))
 
 
 @blueprint.post("/rules/<rule_id>/duplicate")

@@ -197,6 +197,7 @@ def _action_form(step: ActionStep, errors: Mapping[str, str], typed: fields.Type
     }
     shown = fields.show(action.params, step.params, inside, templated=True, typed=typed)
     integration = action.key.partition(".")[0]
+    accounts = rule_pages.account_choices(db.session(), current_actor(), integration)
     optional = (
         [account_field(action, step.connection, errors.get("connection"))]
         if action.need == "optional"
@@ -205,8 +206,8 @@ def _action_form(step: ActionStep, errors: Mapping[str, str], typed: fields.Type
     return {
         "fields": [*optional, *shown],
         "needs_connection": action.need == "required",
-        "connections": rule_pages.account_choices(db.session(), current_actor(), integration),
-        "connection_id": step.connection or "",
+        "connections": accounts,
+        "connection_id": step.connection or rule_pages.only_account(accounts, required=True),
         "connection_error": errors.get("connection"),
     }
 

@@ -35,6 +35,13 @@ def test_a_step_tells_what_was_chosen_and_no_secret(engine: Engine) -> None:
     assert "hush" not in told
 
 
+def test_names_and_values_are_said_and_not_shown_as_json(engine: Engine) -> None:
+    params = {"headers": {"X-Order": "{{ event.order }}", "X-Shop": 7}}
+    told = rule_words.step_sentence(engine.catalogue, definition(CALL | {"params": params}).steps[0])
+
+    assert told == "Headers: X-Order: {{ event.order }}, X-Shop: 7"
+
+
 def test_a_filter_tells_its_conditions(engine: Engine) -> None:
     more = {
         **FILTER,

@@ -251,7 +251,19 @@ def test_values_are_listed_by_their_paths() -> None:
     listed = {entry.path: entry.value for entry in rule_samples.entries("event", data)}
 
     assert listed == {
-        "event.order": "7", "event.lines[0].sku": '"A-1"', "event['odd key']": "empty", "event.empty": "{}",
+        "event.order": "7", "event.lines": "a list of 1", "event.lines[0].sku": '"A-1"', "event['odd key']": "empty",
+        "event.empty": "{}",
+    }  # fmt: skip
+
+
+def test_a_stored_file_is_listed_as_a_whole_by_its_name() -> None:
+    file = {"id": f"fil_{'0' * 26}", "name": "a.pdf", "type": "application/pdf", "bytes": 3, "sha256": "ab"}
+
+    listed = {entry.path: entry.value for entry in rule_samples.entries("event", {"file": file})}
+
+    assert listed == {
+        "event.file": '"a.pdf"', "event.file.name": '"a.pdf"', "event.file.type": '"application/pdf"',
+        "event.file.bytes": "3",
     }  # fmt: skip
 
 

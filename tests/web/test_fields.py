@@ -43,6 +43,74 @@ def test_every_type_has_its_control() -> None:
     }  # fmt: skip
 
 
+class Place(Settings):
+    book: Text = setting("Book")
+    sheet: Text = setting("Sheet", "")
+
+
+class Written(Place):
+    formulas: bool = setting("Formulas", False)
+
+
+class Row(Settings):
+    row: dict[str, Any] = setting("Row", {}, widget="pairs")
+
+
+class NewRow(Written, Row):
+    key: Text = setting("Key", "")
+
+
+class Words(Settings):
+    text: Text = setting("Text", widget="textarea")
+    markup: bool = setting("Markup", False)
+
+
+class Post(Words):
+    channel: Text = setting("Channel")
+
+
+class Search(Place):
+    column: Text = setting("Column")
+
+
+@pytest.mark.parametrize(
+    ("model", "order"),
+    [
+        (NewRow, ["book", "sheet", "row", "formulas", "key"]),
+        (Search, ["book", "sheet", "column"]),
+        (Post, ["channel", "text", "markup"]),
+    ],
+)
+def test_a_form_asks_where_it_goes_then_what_it_says_then_how(
+    model: type[Settings], order: list[str]
+) -> None:
+    assert [field["name"].removeprefix("p_") for field in fields.show(model, {})] == order
+
+
+class Chosen(Settings):
+    security: Literal["starttls", "none"] = setting("Security", "starttls", choices={"none": "not encrypted"})
+    method: Literal["service_account"] = setting("Method", "service_account")
+
+
+def test_choices_are_words_and_stay_values() -> None:
+    security, method = fields.show(Chosen, {})
+    typed = fields.read(Chosen, MultiDict({"p_security": "none", "p_method": "service_account"}))
+
+    assert security["choices"] == [
+        {"value": "starttls", "label": "STARTTLS"},
+        {"value": "none", "label": "not encrypted"},
+    ]
+    assert method["choices"][0]["label"] == "service account"
+    assert typed.values == {"security": "none", "method": "service_account"}
+
+
+def test_an_empty_list_of_json_is_an_empty_field() -> None:
+    class Blocks(Settings):
+        blocks: list[Any] = setting("Blocks", [], widget="code")
+
+    assert fields.show(Blocks, {})[0]["value"] == ""
+
+
 def test_values_are_shown_as_a_person_would_type_them() -> None:
     given = {
         "count": 7, "to": ["a@example.com", "b@example.com"], "headers": {"X": ["1", "2"]}, "body": {"a": 1},
