@@ -7,7 +7,7 @@ from pydantic import AfterValidator
 
 from app.sdk import pdf, rows, workbooks
 from app.sdk.context import FileRef
-from app.sdk.declare import Context, Integration, Sample
+from app.sdk.declare import Context, Integration
 from app.sdk.errors import RejectedError
 from app.sdk.fields import Settings, Text, setting
 
@@ -23,14 +23,6 @@ Rows = Annotated[Any, AfterValidator(rows.check)]
 _MAX_READ_BYTES: Final = 10 * 1024 * 1024
 _MAX_TEXT_CHARS: Final = 1_000_000
 _DELIMITERS: Final = {"comma": ",", "semicolon": ";", "tab": "\t"}
-_FILE: Final = {
-    "id": "fil_01khm2v8t3n5w7x9y0z1a2b3c4",
-    "name": "orders.csv",
-    "type": "text/csv",
-    "bytes": 30,
-    "sha256": "0f0a7ffd4ed5c3f9c39fbd3b0c8ecc4d7e2c7e4d1f1f66b0c2a8d9d7e5a3b1c0",
-}
-_ORDERS: Final = [{"order": "A-1001", "total": 150}, {"order": "A-1002", "total": 80}]
 _SOURCE: Final = "{{ steps.download.file }}"
 _ROWS: Final = "{{ steps.read.rows }}"
 
@@ -132,11 +124,7 @@ class NewPdf(Settings):
     paper: pdf.Paper = setting("Paper", "A4")
 
 
-@files.action(
-    "Read a CSV file",
-    idempotent=True,
-    samples=[Sample({"file": _FILE}, {"rows": [{"order": "A-1001", "total": "150"}], "count": 1})],
-)
+@files.action("Read a CSV file", idempotent=True)
 def read_csv(ctx: Context, connection: None, params: CsvFile) -> Mapping[str, Any]:
     """Turns a CSV file into rows; every value is text."""
     text = rows.decode(_content(ctx, params.file), params.encoding)
@@ -144,35 +132,21 @@ def read_csv(ctx: Context, connection: None, params: CsvFile) -> Mapping[str, An
     return {"rows": found, "count": len(found)}
 
 
-@files.action(
-    "Read a JSON file",
-    idempotent=True,
-    samples=[Sample({"file": _FILE | {"name": "orders.json"}}, {"rows": _ORDERS, "count": 2})],
-)
+@files.action("Read a JSON file", idempotent=True)
 def read_json(ctx: Context, connection: None, params: JsonFile) -> Mapping[str, Any]:
     """Turns a JSON file into rows: the list in it, or one JSON value a line."""
     found = rows.from_json(_content(ctx, params.file), path=params.path)
     return {"rows": found, "count": len(found)}
 
 
-@files.action(
-    "Read an Excel file",
-    idempotent=True,
-    samples=[Sample({"file": _FILE | {"name": "orders.xlsx"}}, {"rows": _ORDERS, "count": 2})],
-)
+@files.action("Read an Excel file", idempotent=True)
 def read_xlsx(ctx: Context, connection: None, params: WorkbookFile) -> Mapping[str, Any]:
     """Turns a sheet of an .xlsx workbook into rows; a formula gives the value that was saved with it."""
     found = workbooks.read_rows(ctx.files.open(params.file), sheet=params.sheet, header=params.header)
     return {"rows": found, "count": len(found)}
 
 
-@files.action(
-    "Read a text file",
-    idempotent=True,
-    samples=[
-        Sample({"file": _FILE | {"name": "note.txt"}}, {"text": "two of the blue ones", "characters": 20})
-    ],
-)
+@files.action("Read a text file", idempotent=True)
 def read_text(ctx: Context, connection: None, params: TextFile) -> Mapping[str, Any]:
     """Gives the text of a file, up to a million characters."""
     text = rows.decode(_content(ctx, params.file), params.encoding).replace("\0", "")
@@ -181,11 +155,7 @@ def read_text(ctx: Context, connection: None, params: TextFile) -> Mapping[str, 
     return {"text": text, "characters": len(text)}
 
 
-@files.action(
-    "Make a CSV file",
-    idempotent=True,
-    samples=[Sample({"rows": _ORDERS, "name": "orders"}, {"file": _FILE, "count": 2})],
-)
+@files.action("Make a CSV file", idempotent=True)
 def make_csv(ctx: Context, connection: None, params: NewCsv) -> Mapping[str, Any]:
     """Makes a CSV file from rows, safe to open in a spreadsheet."""
     lines = rows.to_csv(
@@ -198,13 +168,7 @@ def make_csv(ctx: Context, connection: None, params: NewCsv) -> Mapping[str, Any
     return {"file": ref.model_dump(), "count": len(params.rows)}
 
 
-@files.action(
-    "Make a JSON file",
-    idempotent=True,
-    samples=[
-        Sample({"rows": _ORDERS, "name": "orders"}, {"file": _FILE | {"name": "orders.json"}, "count": 2})
-    ],
-)
+@files.action("Make a JSON file", idempotent=True)
 def make_json(ctx: Context, connection: None, params: NewJson) -> Mapping[str, Any]:
     """Makes a JSON file from rows, as they are."""
     content = _bytes(rows.to_json(params.rows))
@@ -212,13 +176,7 @@ def make_json(ctx: Context, connection: None, params: NewJson) -> Mapping[str, A
     return {"file": ref.model_dump(), "count": len(params.rows)}
 
 
-@files.action(
-    "Make an Excel file",
-    idempotent=True,
-    samples=[
-        Sample({"rows": _ORDERS, "name": "orders"}, {"file": _FILE | {"name": "orders.xlsx"}, "count": 2})
-    ],
-)
+@files.action("Make an Excel file", idempotent=True)
 def make_xlsx(ctx: Context, connection: None, params: NewWorkbook) -> Mapping[str, Any]:
     """Makes an .xlsx workbook of one sheet from rows."""
     content = workbooks.write_rows(params.rows, sheet=params.sheet, columns=params.columns)
@@ -226,11 +184,7 @@ def make_xlsx(ctx: Context, connection: None, params: NewWorkbook) -> Mapping[st
     return {"file": ref.model_dump(), "count": len(params.rows)}
 
 
-@files.action(
-    "Make a text or HTML file",
-    idempotent=True,
-    samples=[Sample({"name": "letter.txt", "text": "Dear Ada"}, {"file": _FILE | {"name": "letter.txt"}})],
-)
+@files.action("Make a text or HTML file", idempotent=True)
 def make_text(ctx: Context, connection: None, params: NewText) -> Mapping[str, Any]:
     """Makes a file of the text, with the values of the event filled in."""
     media_type = rows.text_type(params.name)
@@ -238,13 +192,7 @@ def make_text(ctx: Context, connection: None, params: NewText) -> Mapping[str, A
     return {"file": ctx.files.save(name, media_type, _bytes([params.text])).model_dump()}
 
 
-@files.action(
-    "Make a PDF",
-    idempotent=True,
-    samples=[
-        Sample({"name": "bill", "text": "# Bill A-1001"}, {"file": _FILE | {"name": "bill.pdf"}}),
-    ],
-)
+@files.action("Make a PDF", idempotent=True)
 def make_pdf(ctx: Context, connection: None, params: NewPdf) -> Mapping[str, Any]:
     """Lays a text out on pages, with headings and lists. Letters that its font lacks, as Chinese, show as boxes."""
     name = _with_ending(params.name, ".pdf")

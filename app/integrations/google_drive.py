@@ -2,20 +2,17 @@
 
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Annotated, Any, ClassVar, Final, Literal
+from typing import Any, ClassVar, Final, Literal
 
-from pydantic import AfterValidator
-
-from app.sdk import google_files, mail
+from app.sdk import mail
 from app.sdk.context import FileRef
-from app.sdk.declare import Batch, Context, Integration, Sample
+from app.sdk.declare import Batch, Context, Integration
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.google import GoogleAccount, OAuth, google_errors, sign_in
 from app.sdk.google_files import (
-    ALL_DRIVES,
-    FIELDS,
     FOLDER,
     DriveId,
+    OptionalDriveId,
     described,
     drive_setting,
     kept,
@@ -23,21 +20,9 @@ from app.sdk.google_files import (
     quoted,
 )
 from app.sdk.google_sightings import WatchedFolder, look
-from app.sdk.reading import reading
 
 drive = Integration(module=__name__, title="Google Drive", about="store, fetch, share and watch files")
 
-_ID: Final = "1a2B3c4D5e6F7g8H9i0JkLmNoPqRsTuVw"
-_FOLDER: Final = "0AfOlDeRfOlDeRfOlDeR"
-_FILE: Final = {
-    "id": _ID, "name": "invoice.pdf", "type": "application/pdf", "bytes": 48213, "folder": _FOLDER,
-    "link": f"https://drive.google.com/file/d/{_ID}/view",
-    "created_at": "2026-11-21T09:00:00.000Z", "modified_at": "2026-11-21T09:00:00.000Z",
-}  # fmt: skip
-_REF: Final = {
-    "id": "fil_01kdj3v0q8f6n6k1m4x2c9b7a5", "name": "invoice.pdf", "type": "application/pdf", "bytes": 48213,
-    "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-}  # fmt: skip
 _FORMS: Final = {
     "pdf": "application/pdf",
     "csv": "text/csv",
@@ -57,8 +42,7 @@ class Account(GoogleAccount):
 @drive.check
 def check(ctx: Context, connection: Account) -> str:
     """Asks whose drive this is; reads no file."""
-    said = open_drive(ctx, connection).service.about().get(fields="user(emailAddress)").execute()
-    return f"connected to the drive of {said['user']['emailAddress']}"
+    return f"connected to the drive of {open_drive(ctx, connection).owner()}"
 
 
 class Named(Settings):
@@ -73,16 +57,17 @@ class Placed(Settings):
     folder: DriveId = drive_setting("Folder", "root")
 
 
+_KEPT_NAME: Final = setting("Name", "", help="empty: as it is called", max_length=200)
+
+
 class Upload(Placed):
     """A file to store."""
 
     file: FileRef = setting("File", help="of an earlier step", example="{{ steps.download.file }}")
-    name: Text = setting("Name", "", help="empty: as it is called", max_length=200)
+    name: Text = _KEPT_NAME
 
 
-@drive.action(
-    "Upload a file", idempotent=True, samples=[Sample({"file": _REF, "folder": _FOLDER}, {**_FILE})]
-)
+@drive.action("Upload a file", idempotent=True)
 def upload(ctx: Context, connection: Account, params: Upload) -> Mapping[str, Any]:
     """Stores a file in a folder; an upload that is repeated after a lost answer makes no second one."""
     place = open_drive(ctx, connection)
@@ -92,7 +77,7 @@ def upload(ctx: Context, connection: Account, params: Upload) -> Mapping[str, An
     return described(place.make({**body, "id": place.kept_id()}, ctx.files.open(file)))
 
 
-@drive.action("Download a file", idempotent=True, samples=[Sample({"file": _ID}, {**_FILE, "file": _REF})])
+@drive.action("Download a file", idempotent=True)
 def download(ctx: Context, connection: Account, params: Named) -> Mapping[str, Any]:
     """Fetches a file for later steps. Google's own documents have to be exported instead."""
     place = open_drive(ctx, connection)
@@ -109,9 +94,7 @@ class Export(Named):
     )
 
 
-@drive.action(
-    "Export a document", idempotent=True, samples=[Sample({"file": _ID, "form": "pdf"}, {"file": _REF})]
-)
+@drive.action("Export a document", idempotent=True)
 def export(ctx: Context, connection: Account, params: Export) -> Mapping[str, Any]:
     """Fetches a Google document, spreadsheet or presentation as PDF, CSV, Excel, Word or text, up to 10 MB."""
     place = open_drive(ctx, connection)
@@ -123,19 +106,13 @@ def export(ctx: Context, connection: Account, params: Export) -> Mapping[str, An
 class Copy(Named, Placed):
     """A file to copy."""
 
-    name: Text = setting("Name", "", help="empty: as it is called", max_length=200)
+    name: Text = _KEPT_NAME
 
 
-@drive.action("Copy a file", idempotent=False, samples=[Sample({"file": _ID, "folder": _FOLDER}, {**_FILE})])
+@drive.action("Copy a file", idempotent=False)
 def copy(ctx: Context, connection: Account, params: Copy) -> Mapping[str, Any]:
     """Makes a copy of a file, a Google document too, in a folder."""
-    place = open_drive(ctx, connection)
-    found = place.get(params.file)
-    body = {"name": params.name or found["name"], "parents": [params.folder]}
-    with google_errors(f"the file {found['name']}"):
-        return described(
-            place.files.copy(fileId=found["id"], body=body, fields=FIELDS, **ALL_DRIVES).execute()
-        )
+    return described(open_drive(ctx, connection).copy(params.file, params.name, params.folder))
 
 
 class Move(Named):
@@ -144,7 +121,7 @@ class Move(Named):
     folder: DriveId = drive_setting("Folder")
 
 
-@drive.action("Move a file", idempotent=True, samples=[Sample({"file": _ID, "folder": _FOLDER}, {**_FILE})])
+@drive.action("Move a file", idempotent=True)
 def move(ctx: Context, connection: Account, params: Move) -> Mapping[str, Any]:
     """Puts a file or folder into another folder."""
     place = open_drive(ctx, connection)
@@ -162,9 +139,7 @@ class Rename(Named):
     name: Text = setting("Name", example="invoice {{ event.number }}.pdf", min_length=1, max_length=200)
 
 
-@drive.action(
-    "Rename a file", idempotent=True, samples=[Sample({"file": _ID, "name": "invoice.pdf"}, {**_FILE})]
-)
+@drive.action("Rename a file", idempotent=True)
 def rename(ctx: Context, connection: Account, params: Rename) -> Mapping[str, Any]:
     """Gives a file or folder another name."""
     return described(open_drive(ctx, connection).change(params.file, {"name": params.name}))
@@ -176,11 +151,7 @@ class Folder(Placed):
     name: Text = setting("Name", example="{{ event.customer }}", min_length=1, max_length=200)
 
 
-@drive.action(
-    "Make a folder",
-    idempotent=True,
-    samples=[Sample({"name": "Invoices"}, {**_FILE, "name": "Invoices", "type": FOLDER, "created": True})],
-)
+@drive.action("Make a folder", idempotent=True)
 def make_folder(ctx: Context, connection: Account, params: Folder) -> Mapping[str, Any]:
     """Makes a folder, unless there is one of that name; gives either."""
     place = open_drive(ctx, connection)
@@ -191,12 +162,7 @@ def make_folder(ctx: Context, connection: Account, params: Folder) -> Mapping[st
         known = place.find(here, most=1)
     if known:
         return {**described(known[0]), "created": False}
-    body = {
-        "name": params.name,
-        "mimeType": FOLDER,
-        "parents": [params.folder],
-        "id": place.kept_id(),
-    }
+    body = {"name": params.name, "mimeType": FOLDER, "parents": [params.folder], "id": place.kept_id()}
     return {**described(place.make(body)), "created": True}
 
 
@@ -208,24 +174,11 @@ class Share(Named):
     notify: bool = setting("Tell them by mail", False, help="a repeat after a lost answer tells them again")
 
 
-@drive.action(
-    "Share a file",
-    idempotent=lambda params: not params.notify,
-    samples=[
-        Sample(
-            {"file": _ID, "email": "ada@example.com"}, {"shared_with": "ada@example.com", "role": "reader"}
-        )
-    ],
-)
+@drive.action("Share a file", idempotent=lambda params: not params.notify)
 def share(ctx: Context, connection: Account, params: Share) -> Mapping[str, Any]:
     """Lets somebody read, comment or change a file or folder."""
-    place, address = open_drive(ctx, connection), mail.parse_address(params.email).addr_spec
-    body = {"type": "user", "role": params.role, "emailAddress": address}
-    found = place.get(params.file)
-    with google_errors(f"the file {found['name']}"):
-        place.service.permissions().create(
-            fileId=params.file, body=body, sendNotificationEmail=params.notify, fields="id", **ALL_DRIVES
-        ).execute()
+    address = mail.parse_address(params.email).addr_spec
+    open_drive(ctx, connection).share(params.file, address, params.role, notify=params.notify)
     return {"shared_with": address, "role": params.role}
 
 
@@ -234,17 +187,11 @@ class Find(Settings):
 
     name: Text = setting("Name", example="{{ event.number }}", min_length=1, max_length=200)
     exactly: bool = setting("The whole name", False, help="otherwise names with a word that begins so")
-    folder: Annotated[Text, AfterValidator(lambda text: text and google_files.file_id(text))] = setting(
-        "Folder", "", help="empty: everywhere"
-    )
+    folder: OptionalDriveId = setting("Folder", "", help="empty: everywhere")
     most: int = setting("At most", 10, ge=1, le=100)
 
 
-@drive.action(
-    "Find files",
-    idempotent=True,
-    samples=[Sample({"name": "invoice"}, {"found": True, "file": _FILE, "files": [_FILE]})],
-)
+@drive.action("Find files", idempotent=True)
 def find(ctx: Context, connection: Account, params: Find) -> Mapping[str, Any]:
     """Finds files and folders by name, the last changed first; found is false when there is none."""
     query = f"name {'=' if params.exactly else 'contains'} {quoted(params.name)}"
@@ -263,25 +210,14 @@ class Delete(Named):
     )
 
 
-@drive.action(
-    "Delete a file",
-    idempotent=lambda params: not params.forever,
-    samples=[Sample({"file": _ID}, {"deleted": "invoice.pdf", "forever": False})],
-)
+@drive.action("Delete a file", idempotent=lambda params: not params.forever)
 def delete(ctx: Context, connection: Account, params: Delete) -> Mapping[str, Any]:
     """Puts a file, or a folder with all that is in it, into the bin."""
-    place = open_drive(ctx, connection)
-    with google_errors(f"the file {params.file}"):
-        with reading():
-            found = place.files.get(fileId=params.file, fields="name", **ALL_DRIVES).execute()
-        if params.forever:
-            place.files.delete(fileId=params.file, **ALL_DRIVES).execute()
-        else:
-            place.change(params.file, {"trashed": True})
-    return {"deleted": found["name"], "forever": params.forever}
+    name = open_drive(ctx, connection).delete(params.file, forever=params.forever)
+    return {"deleted": name, "forever": params.forever}
 
 
-@drive.poll("New file in a folder", every=timedelta(minutes=1), samples=[_FILE])
+@drive.poll("New file in a folder", every=timedelta(minutes=1))
 def new_file(
     ctx: Context, connection: Account, params: WatchedFolder, cursor: Any, recent_keys: list[str]
 ) -> Batch:
@@ -289,7 +225,7 @@ def new_file(
     return look("new", open_drive(ctx, connection), params, cursor, recent_keys)
 
 
-@drive.poll("Changed file in a folder", every=timedelta(minutes=1), samples=[_FILE])
+@drive.poll("Changed file in a folder", every=timedelta(minutes=1))
 def changed_file(
     ctx: Context, connection: Account, params: WatchedFolder, cursor: Any, recent_keys: list[str]
 ) -> Batch:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator
 
 from app.sdk import cells
 from app.sdk.cells import Area, AreaText, Line
-from app.sdk.declare import Batch, Context, Integration, Sample
+from app.sdk.declare import Batch, Context, Integration
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.google import GoogleAccount, GoogleRefusedError, OAuth, gspread_client, sign_in
 from app.sdk.google_grid import Grid, book_id, open_grid
@@ -20,9 +20,6 @@ sheets = Integration(
 )
 
 _BOOK = "https://docs.google.com/spreadsheets/d/1BxiMVs0XRA5nFMdKvBdBZjgmUUqptlbs74OgvE2upms/edit"
-_IN: dict[str, Any] = {"spreadsheet": _BOOK, "sheet": "Orders"}
-_ROW = {"Order": "A-1001", "Total": 150}
-_SEEN = {"number": 12, "row": _ROW}
 
 
 @sheets.connection
@@ -52,10 +49,15 @@ class Place(Settings):
     """A sheet of a spreadsheet."""
 
     spreadsheet: Annotated[Text, AfterValidator(book_id)] = setting(
-        "Spreadsheet", help="its address in the browser, or the id in it", example=_BOOK
+        "Spreadsheet", help="its address in the browser, or the id in it", example=_BOOK, place=True
     )
     sheet: Text = setting(
-        "Sheet", "", help="the name on its tab; empty: the first one", example="Orders", max_length=100
+        "Sheet",
+        "",
+        help="the name on its tab; empty: the first one",
+        example="Orders",
+        max_length=100,
+        place=True,
     )
 
 
@@ -84,11 +86,7 @@ class NewRows(Written, Rows):
     """Rows to append."""
 
 
-@sheets.action(
-    "Append a row",
-    idempotent=lambda params: bool(params.key_column),
-    samples=[Sample({**_IN, "row": _ROW}, {"appended": True, "number": 12, "range": "A12:B12"})],
-)
+@sheets.action("Append a row", idempotent=lambda params: bool(params.key_column))
 def append_row(ctx: Context, connection: Account, params: NewRow) -> Mapping[str, Any]:
     """Writes a row below the last one."""
     grid = _grid(ctx, connection, params)
@@ -104,13 +102,7 @@ def append_row(ctx: Context, connection: Account, params: NewRow) -> Mapping[str
     }
 
 
-@sheets.action(
-    "Append several rows",
-    idempotent=False,
-    samples=[
-        Sample({**_IN, "rows": [_ROW, ["A-1002", 90]]}, {"appended": 2, "number": 12, "range": "A12:B13"})
-    ],
-)
+@sheets.action("Append several rows", idempotent=False)
 def append_rows(ctx: Context, connection: Account, params: NewRows) -> Mapping[str, Any]:
     """Writes rows below the last one, all of them or none; tells the number of the first."""
     grid = _grid(ctx, connection, params)
@@ -124,11 +116,7 @@ class Numbered(Written, OneRow):
     number: int = setting("Row number", help="as the sheet shows it", example="{{ steps.find.number }}", ge=1)
 
 
-@sheets.action(
-    "Change a row",
-    idempotent=True,
-    samples=[Sample({**_IN, "number": 12, "row": {"Total": 90}}, {"number": 12, "range": "A12:B12"})],
-)
+@sheets.action("Change a row", idempotent=True)
 def update_row(ctx: Context, connection: Account, params: Numbered) -> Mapping[str, Any]:
     """Writes the named columns of a row; the others stay as they are."""
     grid = _grid(ctx, connection, params)
@@ -141,11 +129,7 @@ class Cells(Written, Values):
     """Cells and what to write into them."""
 
 
-@sheets.action(
-    "Change cells",
-    idempotent=True,
-    samples=[Sample({**_IN, "range": "B5:C5", "values": [[150, "paid"]]}, {"range": "B5:C5"})],
-)
+@sheets.action("Change cells", idempotent=True)
 def update_cells(ctx: Context, connection: Account, params: Cells) -> Mapping[str, Any]:
     """Writes one cell or a rectangle of them."""
     grid, area = _grid(ctx, connection, params), cells.parse_area(params.range)
@@ -162,13 +146,7 @@ class Search(Place):
     )
 
 
-@sheets.action(
-    "Find a row",
-    idempotent=True,
-    samples=[
-        Sample({**_IN, "column": "Order", "value": "A-1001"}, {"found": True, "number": 12, "row": _ROW})
-    ],
-)
+@sheets.action("Find a row", idempotent=True)
 def find_row(ctx: Context, connection: Account, params: Search) -> Mapping[str, Any]:
     """Finds the first row that has a value in a column; found is false when there is none."""
     names, found = _grid(ctx, connection, params).find(params.column, params.value)
@@ -183,16 +161,7 @@ class SearchOrNew(Search):
     )
 
 
-@sheets.action(
-    "Find or append a row",
-    idempotent=True,
-    samples=[
-        Sample(
-            {**_IN, "column": "Order", "value": "A-1001", "row": {"Total": 150}},
-            {"found": False, "number": 12, "row": _ROW},
-        )
-    ],
-)
+@sheets.action("Find or append a row", idempotent=True)
 def find_or_create_row(ctx: Context, connection: Account, params: SearchOrNew) -> Mapping[str, Any]:
     """Finds the first row that has a value in a column, or appends one with it."""
     row = {**params.row, params.column: params.value}
@@ -208,11 +177,7 @@ class Emptied(Place):
     )
 
 
-@sheets.action(
-    "Empty cells",
-    idempotent=True,
-    samples=[Sample({**_IN, "range": "A2:C9"}, {"range": "A2:C9"})],
-)
+@sheets.action("Empty cells", idempotent=True)
 def clear(ctx: Context, connection: Account, params: Emptied) -> Mapping[str, Any]:
     """Empties cells; their formats stay."""
     grid = _grid(ctx, connection, params)
@@ -231,11 +196,7 @@ class NewSheet(Place):
     columns: list[Text] = setting("Columns", [], help="names for the first row", example=["Order", "Total"])
 
 
-@sheets.action(
-    "Add a sheet",
-    idempotent=True,
-    samples=[Sample({**_IN, "columns": ["Order", "Total"]}, {"created": True, "sheet": "Orders"})],
-)
+@sheets.action("Add a sheet", idempotent=True)
 def create_sheet(ctx: Context, connection: Account, params: NewSheet) -> Mapping[str, Any]:
     """Adds a sheet with names in its first row, unless there is one of that name."""
     return {"created": _grid(ctx, connection, params).add(params.columns), "sheet": params.sheet}
@@ -260,7 +221,7 @@ class WatchedSheet(Place, Watch):
     """A sheet to watch."""
 
 
-@sheets.poll("New row", every=timedelta(minutes=1), samples=[_SEEN])
+@sheets.poll("New row", every=timedelta(minutes=1))
 def new_row(
     ctx: Context, connection: Account, params: WatchedSheet, cursor: Any, recent_keys: list[str]
 ) -> Batch:
@@ -269,7 +230,7 @@ def new_row(
     return look("new", grid.lines(), params, cursor, sheet=grid.title)
 
 
-@sheets.poll("Changed row", every=timedelta(minutes=1), samples=[_SEEN])
+@sheets.poll("Changed row", every=timedelta(minutes=1))
 def changed_row(
     ctx: Context, connection: Account, params: WatchedSheet, cursor: Any, recent_keys: list[str]
 ) -> Batch:

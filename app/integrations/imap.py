@@ -2,17 +2,18 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
 from typing import Any, Final, Literal
 
 from pydantic import SecretStr, field_validator
 
-from app.sdk import received
+from app.sdk import arrivals, received
+from app.sdk.channels import Server
 from app.sdk.declare import Batch, Context, Integration, Occurrence
 from app.sdk.fields import Settings, setting
-from app.sdk.imap import MAX_LITERAL_BYTES, Fetched, Folder, Server, Session, session
+from app.sdk.imap import MAX_LITERAL_BYTES, Fetched, Session, session
 from app.sdk.mail import HeaderText
+from app.sdk.polling import EVERY_MINUTES, first_setting
 
 imap = Integration(module=__name__, title="Mail in (IMAP)", about="start rules with mails that arrive")
 
@@ -20,11 +21,6 @@ _CHECK_DEADLINE_S: Final = 20.0
 _LOOK_DEADLINE_S: Final = 100.0
 # When so much of a look is used, what is left waits for the next one.
 _ENOUGH_S: Final = 50.0
-_MAILS_A_LOOK: Final = 20
-_KEYS_KEPT: Final = 2_000
-_IDENTIFIED_AT_FIRST: Final = 500
-_OVERLAP: Final = timedelta(days=1)
-_MONTHS: Final = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 
 
 @imap.connection
@@ -84,116 +80,25 @@ def check(ctx: Context, connection: Account) -> str:
 class Arriving(Settings):
     """Which mails, and how often to look."""
 
-    folder: HeaderText = setting("Folder", "INBOX", example="INBOX", help="as your mail program shows it")
+    folder: HeaderText = setting(
+        "Folder", "INBOX", example="INBOX", help="as your mail program shows it", place=True
+    )
     attachments: bool = setting("Keep attachments", True, help="up to 20 of a mail, each up to 25 MB")
     mark_read: bool = setting("Mark as read", False)
-    every_minutes: int = setting("Look every … minutes", 5, ge=1, le=1440)
-    first: int = setting(
-        "At first, take the last", 0, help="0 begins with what arrives from now", ge=0, le=100
-    )
+    every_minutes: int = EVERY_MINUTES
+    first: int = first_setting("0 begins with what arrives from now")
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the last look got to. UIDs mean nothing any more when the server changes `uidvalidity`."""
-
-    folder: str
-    uidvalidity: int
-    last_uid: int
-    looked_at: str
-
-
-@imap.poll(
-    "New mail",
-    every=timedelta(minutes=1),
-    samples=[
-        {
-            "message_id": "<5d41402abc4b2a76@example.com>",
-            "subject": "order A-1001",
-            "from": {"name": "Ada Example", "address": "ada@example.com"},
-            "to": [{"name": "", "address": "orders@example.com"}],
-            "cc": [],
-            "reply_to": [],
-            "in_reply_to": "",
-            "references": [],
-            "sent_at": "2026-11-21T08:58:12Z",
-            "automatic": False,
-            "text": "Please send two of the blue ones.",
-            "html": "",
-            "attachments": [
-                {
-                    "name": "order.pdf",
-                    "type": "application/pdf",
-                    "bytes": 48213,
-                    "inline": False,
-                    "content_id": "",
-                    "file": {
-                        "id": "fil_01khm2v8t3n5w7x9y0z1a2b3c4",
-                        "name": "order.pdf",
-                        "type": "application/pdf",
-                        "bytes": 48213,
-                        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-                    },
-                    "left_out": "",
-                }
-            ],
-            "problem": "",
-            "uid": 4711,
-            "folder": "INBOX",
-            "received_at": "2026-11-21T08:58:14Z",
-        }
-    ],
-)
+@imap.poll("New mail", every=timedelta(minutes=1))
 def new_mail(
     ctx: Context, connection: Account, params: Arriving, cursor: Any, recent_keys: Sequence[str]
 ) -> Batch:
     """Looks into a folder regularly; each mail that was not there before starts the rule once."""
-    place = _Place(**cursor) if cursor and cursor["folder"] == params.folder else None
     with session(ctx.guard, _server(connection), deadline_s=_LOOK_DEADLINE_S) as client:
         folder = client.open_folder(params.folder, writable=params.mark_read)
-        if place is None:
-            taken, keys, last_uid = _begin(client, folder, params)
-        else:
-            taken, last_uid = _go_on(client, folder, place, recent_keys)
-            keys = list(recent_keys)
-        occurrences, left = _occurrences(ctx, client, params, taken)
-    if left and place:
-        last_uid = left - 1
-    at = _Place(params.folder, folder.uidvalidity, last_uid, ctx.now.date().isoformat())
-    keys += [str(occurrence.key) for occurrence in occurrences]
-    return Batch(occurrences, asdict(at), list(dict.fromkeys(keys))[-_KEYS_KEPT:])
-
-
-def _begin(client: Session, folder: Folder, params: Arriving) -> tuple[list[tuple[int, str]], list[str], int]:
-    """What is there already is known from now on, but for the last few that were asked for."""
-    least = max(1, folder.messages - max(_IDENTIFIED_AT_FIRST, params.first) + 1)
-    there = _identified(client, client.find(f"{least}:*") if folder.messages else [])
-    taken = there[len(there) - params.first :] if params.first else []
-    last_uid = max([folder.next_uid - 1, *(uid for uid, _ in there)])
-    return taken, [key for _, key in there], last_uid
-
-
-def _new(client: Session, folder: Folder, place: _Place) -> list[int]:
-    if folder.uidvalidity == place.uidvalidity:
-        # The last message fits `n:*` even when its UID is below n (RFC 9051 §9).
-        return [uid for uid in client.find("UID", f"{place.last_uid + 1}:*") if uid > place.last_uid]
-    since = datetime.fromisoformat(place.looked_at) - _OVERLAP
-    return client.find("SINCE", f"{since.day}-{_MONTHS[since.month - 1]}-{since.year}")
-
-
-def _go_on(
-    client: Session, folder: Folder, place: _Place, recent_keys: Sequence[str]
-) -> tuple[list[tuple[int, str]], int]:
-    uids, known = _new(client, folder, place)[:_MAILS_A_LOOK], set(recent_keys)
-    taken = [(uid, key) for uid, key in _identified(client, uids) if key not in known]
-    last_uid = place.last_uid if place.uidvalidity == folder.uidvalidity else 0
-    # Those that are known are passed over for good.
-    return taken, max([last_uid, *uids])
-
-
-def _identified(client: Session, uids: list[int]) -> list[tuple[int, str]]:
-    found = client.look(uids, "HEADER.FIELDS (MESSAGE-ID DATE FROM SUBJECT)")
-    return sorted((each.uid, received.identity(each.content)) for each in found)
+        look = arrivals.look(client, folder, cursor, recent_keys, first=params.first)
+        occurrences, left = _occurrences(ctx, client, params, look.taken)
+    return look.batch(occurrences, left=left, at=ctx.now)
 
 
 def _occurrences(

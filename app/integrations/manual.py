@@ -5,6 +5,6 @@ from app.sdk.declare import Integration, NoSettings
 manual = Integration(module=__name__, title="Manual", about="start a rule with a button", need="none")
 
 
-@manual.manual("Started by hand", samples=[{"note": "monthly report", "started_by": "ada@example.com"}])
+@manual.manual("Started by hand")
 def started(params: NoSettings) -> None:
     """Starts when somebody presses run on the rule, or starts it over the API with data of their own."""

@@ -3,16 +3,17 @@
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import SecretStr, ValidationInfo, field_validator
 
+from app.sdk import adaptive_cards as cards
 from app.sdk.answers import Answer
-from app.sdk.declare import Context, Integration, Sample
+from app.sdk.declare import Context, Integration
 from app.sdk.errors import AuthError, IntegrationError, RejectedError
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.said import is_later, json_object, not_now
-from app.sdk.urls import parse_url
+from app.sdk.shapes import Object, WebAddress, shaped
 
 msteams = Integration(
     module=__name__, title="Microsoft Teams", about="post messages to a channel or chat through a workflow"
@@ -21,39 +22,32 @@ msteams = Integration(
 _DEADLINE_S: Final = 30.0
 # https://learn.microsoft.com/en-us/microsoftteams/platform/webhooks-and-connectors/how-to/add-incoming-webhook
 _MOST_BYTES: Final = 28 * 1024
-_MOST_LINES: Final = 100
 # Where workflows listen: https://learn.microsoft.com/en-us/power-automate/ip-address-configuration
-_HOSTS: Final = re.compile(
-    r"[a-z0-9.-]+\.(logic\.azure\.(com|us)|api\.powerplatform\.(com|us)|flow\.microsoft\.com)", re.ASCII
+_URL: Final = (
+    r"https://(?ai:[a-z0-9.-]+\.(logic\.azure\.(com|us)|api\.powerplatform\.(com|us)|flow\.microsoft\.com))"
+    r"(:443)?/\S+"
 )
-_CARD_TYPE: Final = "application/vnd.microsoft.card.adaptive"
-_SCHEMA: Final = "http://adaptivecards.io/schemas/adaptive-card.json"
 # The workflow is there no more, or does not listen.
 _OFF: Final = frozenset(
     {"WorkflowNotFound", "WorkflowTriggerIsNotEnabled", "WorkflowDisabled", "TriggerNotFound", "ResourceNotFound",
      "DirectApiAuthorizationRequired", "AuthorizationFailed", "MisMatchingOAuthClaims", "InvalidSharedAccessSignature"}
 )  # fmt: skip
 
+WorkflowUrl: TypeAlias = Annotated[
+    SecretStr, shaped(_URL, "must be the https address of a workflow; copy it whole from teams")
+]
+
 
 @msteams.connection
 class Workflow(Settings):
     """A workflow belongs to one channel or chat. Its template is called: send webhook alerts to a channel."""
 
-    webhook_url: SecretStr = setting(
+    webhook_url: WorkflowUrl = setting(
         "Workflow URL",
         help="whoever knows it can post to the channel",
         example="https://prod-00.westeurope.logic.azure.com/workflows/0a1b/triggers/manual/paths/invoke?sig=AbCd-EfGh",
         where="channel → ⋯ → workflows → send webhook alerts to a channel → copy webhook link",
     )
-
-    @field_validator("webhook_url")
-    @classmethod
-    def _is_url(cls, url: SecretStr) -> SecretStr:
-        text = url.get_secret_value().strip()
-        found = re.match(r"https://([^/\s?#@:]+)(:443)?/[^\s]+$", text)
-        if not found or not _HOSTS.fullmatch(found[1].lower()):
-            raise ValueError("must be the https address of a workflow; copy it whole from teams")
-        return SecretStr(text)
 
 
 @msteams.check
@@ -68,30 +62,20 @@ class Message(Settings):
     title: Text = setting("Title", "", example="order {{ event.order }}", max_length=500)
     text: Text = setting("Text", "", example="over {{ event.total }}", widget="textarea", max_length=20_000)
     facts: dict[str, Text] = setting("Facts", {}, help="names and values below the text", widget="pairs")
-    link: Text = setting("Link", "", help="where the button leads", example="https://shop.example/A-1001")
+    link: WebAddress = setting(
+        "Link", "", help="where the button leads", example="https://shop.example/A-1001"
+    )
     link_title: Text = setting("Words on the button", "Open", max_length=100)
     markup: bool = setting(
         "Text has markdown", False, help="bold, lists and links; values are then not made harmless"
     )
-    card: dict[str, Any] | None = setting(
+    card: Object = setting(
         "Card",
         None,
         help="instead of all above: an adaptive card as JSON, from adaptivecards.io/designer",
         widget="code",
         validate_default=True,
     )
-
-    @field_validator("link")
-    @classmethod
-    def _is_link(cls, link: str) -> str:
-        if link.strip() and not re.fullmatch(r"https?://[^\s<>\"]{1,1900}", link.strip()):
-            raise ValueError("must begin with https://")
-        return link.strip()
-
-    @field_validator("card", mode="before")
-    @classmethod
-    def _is_something(cls, card: Any) -> Any:
-        return None if card in ("", {}) else card
 
     @field_validator("card")
     @classmethod
@@ -103,28 +87,22 @@ class Message(Settings):
         return card
 
 
-@msteams.action(
-    "Post a message",
-    idempotent=False,
-    samples=[
-        Sample(
-            {"title": "order A-1001", "text": "over 150", "facts": {"customer": "Ada Example"}},
-            {"posted": True},
-        )
-    ],
-)
+@msteams.action("Post a message", idempotent=False)
 def message(ctx: Context, connection: Workflow, params: Message) -> Mapping[str, Any]:
     """Posts a card. Values are text: they can hold no markup and call nobody, unless you say so."""
-    attachment = {"contentType": _CARD_TYPE, "contentUrl": None, "content": params.card or _card(params)}
+    attachment = {
+        "contentType": cards.MEDIA_TYPE,
+        "contentUrl": None,
+        "content": params.card or _card(params),
+    }
     body = json.dumps({"type": "message", "attachments": [attachment]}).encode()
     if len(body) > _MOST_BYTES:
         raise RejectedError(
             f"the message is larger than the {_MOST_BYTES // 1024} KB that teams takes; shorten it"
         )
-    url = connection.webhook_url.get_secret_value()
     answer = ctx.http.request(
         "POST",
-        ctx.base_url.rstrip("/") + parse_url(url).path if ctx.base_url else url,
+        ctx.placed(connection.webhook_url.get_secret_value()),
         content=body,
         headers={"Content-Type": "application/json"},
         deadline_s=_DEADLINE_S,
@@ -151,30 +129,14 @@ def _failure(ctx: Context, answer: Answer) -> IntegrationError:
 
 
 def _card(params: Message) -> dict[str, Any]:
-    body = [*_lines(params.title, markup=False, weight="Bolder", size="Medium")] if params.title else []
-    body += _lines(params.text, markup=params.markup) if params.text else []
-    for name, value in params.facts.items():
-        body.append(_runs({"text": f"{name}: ", "weight": "Bolder"}, {"text": value}))
-    card: dict[str, Any] = {"$schema": _SCHEMA, "type": "AdaptiveCard", "version": "1.5", "body": body}
-    # What notifications show.
-    card["fallbackText"] = params.title or params.text[:200] or "a message"
-    if params.link:
-        card["actions"] = [
-            {"type": "Action.OpenUrl", "title": params.link_title or "Open", "url": params.link}
-        ]
-    return card
-
-
-def _lines(text: str, *, markup: bool, **style: str) -> list[dict[str, Any]]:
-    """A run of text knows no markdown, and no line breaks either: https://adaptivecards.io/explorer/TextRun.html"""
-    if markup:
-        return [{"type": "TextBlock", "text": text, "wrap": True, **style}]
-    lines = text.splitlines()
-    if len(lines) > _MOST_LINES:
-        lines = [*lines[: _MOST_LINES - 1], " ".join(lines[_MOST_LINES - 1 :])]
-    blocks = [_runs({"text": line or " ", **style}) for line in lines]
-    return [blocks[0], *({**block, "spacing": "None"} for block in blocks[1:])] if blocks else []
-
-
-def _runs(*runs: Mapping[str, str]) -> dict[str, Any]:
-    return {"type": "RichTextBlock", "inlines": [{"type": "TextRun", **run} for run in runs]}
+    title = cards.lines(params.title, markup=False, weight="Bolder", size="Medium")
+    facts = [
+        cards.runs({"text": f"{name}: ", "weight": "Bolder"}, {"text": value})
+        for name, value in params.facts.items()
+    ]
+    return cards.card(
+        [*title, *cards.lines(params.text, markup=params.markup), *facts],
+        fallback=params.title or params.text[:200] or "a message",
+        link=params.link,
+        link_title=params.link_title,
+    )

@@ -5,7 +5,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 from app.sdk import feeds, polling
-from app.sdk.declare import Batch, Context, Integration, Sample
+from app.sdk.declare import Batch, Context, Integration
 from app.sdk.errors import AuthError, RejectedError
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.http import Answer, raise_for_status
@@ -17,16 +17,6 @@ _ACCEPT: Final = (
     "application/rss+xml, application/atom+xml, application/feed+json, application/xml;q=0.9, */*;q=0.5"
 )
 _DEADLINE_S: Final = 30.0
-_ENTRY: Final = {
-    "id": "https://blog.example/?p=12",
-    "link": "https://blog.example/spring",
-    "title": "Spring is here",
-    "text": "<p>And so are the new lamps.</p>",
-    "author": "Ada",
-    "published_at": "2026-11-21T09:00:00Z",
-    "tags": ["news"],
-    "enclosures": [{"url": "https://blog.example/spring.mp3", "type": "audio/mpeg"}],
-}
 
 
 class Address(Settings):
@@ -39,7 +29,7 @@ class Address(Settings):
 class Following(polling.Looking):
     """A feed to follow."""
 
-    url: Text = setting("Feed URL", example="https://blog.example/feed.xml", min_length=1)
+    url: Text = setting("Feed URL", example="https://blog.example/feed.xml", min_length=1, place=True)
 
 
 def _get(ctx: Context, url: str, cursor: Mapping[str, str] | None = None) -> Answer:
@@ -62,16 +52,7 @@ def _feed(answer: Answer) -> feeds.Feed:
     return feeds.read(answer.body, content_type=answer.headers.get("content-type", ""), url=answer.url)
 
 
-@rss.action(
-    "Read a feed",
-    idempotent=True,
-    samples=[
-        Sample(
-            {"url": "https://blog.example/feed.xml", "limit": 1},
-            {"title": "Blog", "link": "https://blog.example/", "entries": [_ENTRY], "count": 1},
-        )
-    ],
-)
+@rss.action("Read a feed", idempotent=True)
 def read(ctx: Context, connection: None, params: Address) -> Mapping[str, Any]:
     """Reads the newest entries of a feed: title, link, text, author and date of each."""
     feed = _feed(_get(ctx, params.url))
@@ -79,7 +60,7 @@ def read(ctx: Context, connection: None, params: Address) -> Mapping[str, Any]:
     return {"title": feed.title, "link": feed.link, "entries": entries, "count": len(entries)}
 
 
-@rss.poll("New entry", every=timedelta(minutes=5), samples=[_ENTRY | {"feed": "Blog"}])
+@rss.poll("New entry", every=timedelta(minutes=5))
 def new_entry(
     ctx: Context,
     connection: None,

@@ -1,6 +1,5 @@
 """Schedule: rules that start by the clock."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, Literal
 
@@ -8,7 +7,8 @@ from pydantic import field_validator
 
 from app.sdk.declare import Integration
 from app.sdk.fields import Settings, Text, setting
-from app.sdk.slots import CronSlots, EverySlots, find_zone
+from app.sdk.shapes import Zone
+from app.sdk.slots import CronSlots, EverySlots
 
 schedule = Integration(module=__name__, title="Schedule", about="start a rule by the clock", need="none")
 
@@ -20,7 +20,7 @@ _ANCHOR: Final = datetime(2024, 1, 1, tzinfo=UTC)
 class Timing(Settings):
     """What all schedules have."""
 
-    zone: Text = setting(
+    zone: Zone = setting(
         "Time zone", "UTC", help="a name of the IANA list", example="Europe/Berlin", widget="zone"
     )
     missed: Literal["once", "all", "skip"] = setting(
@@ -28,12 +28,6 @@ class Timing(Settings):
         "once",
         help="after a standstill: run once for all of them, run each of them, or skip them",
     )
-
-    @field_validator("zone")
-    @classmethod
-    def _is_known(cls, zone: str) -> str:
-        find_zone(zone)
-        return zone
 
 
 class Cron(Timing):
@@ -79,14 +73,7 @@ class Once(Timing):
     )
 
 
-def _sample(scheduled_at: str, local_time: str, zone: str) -> Mapping[str, Any]:
-    return {"scheduled_at": scheduled_at, "local_time": local_time, "zone": zone}
-
-
-@schedule.slots(
-    "At set times",
-    samples=[_sample("2026-11-23T08:00:00.000Z", "2026-11-23T09:00:00+01:00", "Europe/Berlin")],
-)
+@schedule.slots("At set times")
 def cron(params: Cron, after: datetime) -> datetime | None:
     """Starts at times on the clock, such as every weekday at 09:00.
 
@@ -95,17 +82,13 @@ def cron(params: Cron, after: datetime) -> datetime | None:
     return CronSlots(params.expression, params.zone).next_after(after)
 
 
-@schedule.slots(
-    "Every so often", samples=[_sample("2026-11-23T08:15:00.000Z", "2026-11-23T08:15:00+00:00", "UTC")]
-)
+@schedule.slots("Every so often")
 def every(params: Every, after: datetime) -> datetime | None:
     """Starts again and again with the same pause, such as every 15 minutes: at :00, :15, :30 and :45."""
     return EverySlots(params.every * _UNITS_S[params.unit], _ANCHOR).next_after(after)
 
 
-@schedule.slots(
-    "Once", samples=[_sample("2026-12-24T17:00:00.000Z", "2026-12-24T18:00:00+01:00", "Europe/Berlin")]
-)
+@schedule.slots("Once")
 def once(params: Once, after: datetime) -> datetime | None:
     """Starts a single time, at a date and time of your choice."""
     at = _instant(params.at, params.zone)

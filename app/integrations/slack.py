@@ -2,14 +2,15 @@
 
 import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import SecretStr, field_validator
+from pydantic import SecretStr
 
-from app.sdk.declare import Context, Integration, Sample
+from app.sdk.declare import Context, Integration
 from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.http import parse_retry_after
+from app.sdk.shapes import shaped
 from app.sdk.slack import Notify, webhook_client, written
 from app.sdk.urls import parse_url
 
@@ -34,36 +35,30 @@ _MENDS: Final = {
 }
 _NOT_TAKEN: Final = frozenset({429, 500, 503})
 
+WebhookUrl: TypeAlias = Annotated[
+    SecretStr, shaped(r"https?://[^/\s?#@]+/\S+", f"must be an address that begins with {_SLACK}/")
+]
+
 
 @slack.connection
 class IncomingWebhook(Settings):
     """An incoming webhook belongs to one channel. Make it at api.slack.com/apps under incoming webhooks."""
 
-    webhook_url: SecretStr = setting(
+    webhook_url: WebhookUrl = setting(
         "Webhook URL",
         help="whoever knows it can post to the channel",
         example=f"{_SLACK}/services/T0000/B0000/XXXXXXXX",
         where="at api.slack.com/apps → your app → incoming webhooks → add new webhook",
     )
 
-    @field_validator("webhook_url")
-    @classmethod
-    def _is_url(cls, url: SecretStr) -> SecretStr:
-        if not re.fullmatch(r"https?://[^/\s?#@]+/\S+", url.get_secret_value().strip()):
-            raise ValueError(f"must be an address that begins with {_SLACK}/")
-        return url
-
 
 def _client(ctx: Context, connection: IncomingWebhook) -> Any:
-    url = connection.webhook_url.get_secret_value().strip()
-    target = parse_url(url)
-    if ctx.base_url:
-        return webhook_client(ctx.http, ctx.base_url.rstrip("/") + target.path)
-    if target.origin != parse_url(_SLACK).origin:
+    url = connection.webhook_url.get_secret_value()
+    if not ctx.base_url and parse_url(url).origin != parse_url(_SLACK).origin:
         raise RejectedError(
             f"the webhook url must begin with {_SLACK}/; copy it from your app at api.slack.com/apps"
         )
-    return webhook_client(ctx.http, url)
+    return webhook_client(ctx.http, ctx.placed(url))
 
 
 def _failure(ctx: Context, response: Any) -> IntegrationError:
@@ -108,11 +103,7 @@ class Message(Settings):
     notify: Notify = setting("Notify", "nobody", help="here: who is online; channel: everyone in it")
 
 
-@slack.action(
-    "Post a message",
-    idempotent=False,
-    samples=[Sample({"text": "order A-1001 over 150"}, {"posted": True, "text": "order A-1001 over 150"})],
-)
+@slack.action("Post a message", idempotent=False)
 def message(ctx: Context, connection: IncomingWebhook, params: Message) -> Mapping[str, Any]:
     """Posts a message. Values cannot call the whole channel; only the notify field can."""
     text = written(params.text, markup=params.markup, notify=params.notify)

@@ -1,21 +1,26 @@
 """Slack app: write, react and upload as an app of your own, and start rules from what happens in Slack."""
 
-import re
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, TypeAlias
 
-from pydantic import SecretStr, field_validator
+from pydantic import SecretStr
 
 from app.sdk import slack, slack_events, slack_params
-from app.sdk.declare import Context, InboundRequest, Integration, Reply, Sample
+from app.sdk.declare import Context, InboundRequest, Integration, Reply
 from app.sdk.fields import Settings, setting
 from app.sdk.said import shown
+from app.sdk.shapes import shaped
 
 slack_app = Integration(
     module=__name__,
     title="Slack app",
     about="post, answer, react and upload in any channel, and start rules from messages and commands",
 )
+
+BotToken: TypeAlias = Annotated[
+    SecretStr,
+    shaped(r"xox[bp]-[A-Za-z0-9-]{4,250}", "must begin with xoxb-; copy it after the app is installed"),
+]
 
 
 @slack_app.connection
@@ -25,7 +30,7 @@ class App(Settings):
     An app sends its events to one address: for each rule that starts in Slack, make an app of its own.
     """
 
-    bot_token: SecretStr = setting(
+    bot_token: BotToken = setting(
         "Bot token",
         help="scopes: chat:write to post, reactions:write, files:write, users:read.email, channels:join, im:write",
         example="xoxb-1234567890-AbCdEfGhIjKl",
@@ -39,56 +44,21 @@ class App(Settings):
         where="api.slack.com/apps → your app → basic information → app credentials",
     )
 
-    @field_validator("bot_token")
-    @classmethod
-    def _is_token(cls, token: SecretStr) -> SecretStr:
-        if not re.fullmatch(r"xox[bp]-[A-Za-z0-9-]{4,250}", token.get_secret_value().strip()):
-            raise ValueError("must begin with xoxb-; copy it after the app is installed")
-        return SecretStr(token.get_secret_value().strip())
-
 
 @slack_app.check
 def check(ctx: Context, connection: App) -> str:
     """Asks who the app is; nothing is posted."""
-    known = _call(ctx, connection, "auth_test")
+    known = slack.call(ctx, connection.bot_token, "auth_test")
     return f"connected to {shown(known.get('team'))} as {shown(known.get('user'))}"
 
 
-def _call(
-    ctx: Context, connection: App, method: str, named: Mapping[str, str] | None = None, **arguments: Any
-) -> Any:
-    """`named` are what a sentence about a failure may speak of."""
-    client = slack.client(ctx, connection.bot_token.get_secret_value())
-    given = {name: value for name, value in arguments.items() if value not in (None, "", [])}
-    try:
-        return getattr(client, method)(**given)
-    except slack.SlackRefusedError as error:
-        raise slack.explained(error, **(named or {})) from error
-
-
-_POSTED: Final = {"channel": "C0123456789", "ts": "1763715600.000100", "thread": "1763715600.000100"}
-
-
-@slack_app.action(
-    "Post a message",
-    idempotent=False,
-    samples=[Sample({"channel": "#orders", "text": "order A-1001 over 150"}, _POSTED)],
-)
+@slack_app.action("Post a message", idempotent=False)
 def post(ctx: Context, connection: App, params: slack_params.Post) -> Mapping[str, Any]:
     """Posts a message. Values cannot call the whole channel; only the notify field can."""
     return _post(ctx, connection, params.channel, **params.shown(params.notify))
 
 
-@slack_app.action(
-    "Reply in a thread",
-    idempotent=False,
-    samples=[
-        Sample(
-            {"channel": "C0123456789", "thread": "1763715600.000100", "text": "paid"},
-            {**_POSTED, "ts": "1763715700.000200"},
-        )
-    ],
-)
+@slack_app.action("Reply in a thread", idempotent=False)
 def reply(ctx: Context, connection: App, params: slack_params.Answer) -> Mapping[str, Any]:
     """Answers a message in its thread."""
     more = {"thread_ts": params.thread, "reply_broadcast": params.broadcast or None}
@@ -97,39 +67,26 @@ def reply(ctx: Context, connection: App, params: slack_params.Answer) -> Mapping
 
 def _post(ctx: Context, connection: App, channel: str, **arguments: Any) -> Mapping[str, Any]:
     named = {"channel": channel, "ts": arguments.get("thread_ts") or ""}
-    posted = _call(ctx, connection, "chat_postMessage", named, channel=channel, **arguments)
+    posted = slack.call(ctx, connection.bot_token, "chat_postMessage", named, channel=channel, **arguments)
     thread = arguments.get("thread_ts") or posted["ts"]
     return {"channel": posted["channel"], "ts": posted["ts"], "thread": thread}
 
 
-@slack_app.action(
-    "Change a message",
-    idempotent=True,
-    samples=[Sample({"channel": "C0123456789", "ts": "1763715600.000100", "text": "paid"}, _POSTED)],
-)
+@slack_app.action("Change a message", idempotent=True)
 def update(ctx: Context, connection: App, params: slack_params.Change) -> Mapping[str, Any]:
     """Changes a message that the app has posted."""
     place = {"channel": params.channel, "ts": params.ts}
-    _call(ctx, connection, "chat_update", place, **place, **params.shown())
+    slack.call(ctx, connection.bot_token, "chat_update", place, **place, **params.shown())
     return {**place, "thread": params.ts}
 
 
-@slack_app.action(
-    "React to a message",
-    idempotent=True,
-    samples=[
-        Sample(
-            {"channel": "C0123456789", "ts": "1763715600.000100", "emoji": "white_check_mark"},
-            {"emoji": "white_check_mark", "already": False},
-        )
-    ],
-)
+@slack_app.action("React to a message", idempotent=True)
 def react(ctx: Context, connection: App, params: slack_params.Reaction) -> Mapping[str, Any]:
     """Puts an emoji under a message. Where it stands already, nothing changes."""
     named = {"channel": params.channel, "ts": params.ts, "name": params.emoji}
     place = {"channel": params.channel, "timestamp": params.ts}
     try:
-        _call(ctx, connection, "reactions_add", named, **place, name=params.emoji)
+        slack.call(ctx, connection.bot_token, "reactions_add", named, **place, name=params.emoji)
     except slack.SlackRefusedError as error:
         if error.code != "already_reacted":
             raise
@@ -137,26 +94,13 @@ def react(ctx: Context, connection: App, params: slack_params.Reaction) -> Mappi
     return {"emoji": params.emoji, "already": False}
 
 
-@slack_app.action(
-    "Upload a file",
-    idempotent=False,
-    samples=[
-        Sample(
-            {"channel": "C0123456789", "text": "order;total\nA-1001;150\n", "name": "orders.csv"},
-            {
-                "file_id": "F0123456789",
-                "name": "orders.csv",
-                "link": "https://example.slack.com/files/F0123456789",
-            },
-        )
-    ],
-)
+@slack_app.action("Upload a file", idempotent=False)
 def upload(ctx: Context, connection: App, params: slack_params.Upload) -> Mapping[str, Any]:
     """Puts a file of an earlier step, or a text, into a channel."""
     name, body = _content(ctx, params)
-    done = _call(
+    done = slack.call(
         ctx,
-        connection,
+        connection.bot_token,
         "files_upload_v2",
         {"channel": params.channel, "ts": params.thread},
         channel=params.channel,
@@ -177,118 +121,61 @@ def _content(ctx: Context, params: slack_params.Upload) -> tuple[str, bytes]:
     return params.name or found.name, b"".join(ctx.files.open(found))
 
 
-@slack_app.action(
-    "Find a person",
-    idempotent=True,
-    samples=[
-        Sample(
-            {"email": "ada@example.com"},
-            {"found": True, "user": "U0123456789", "name": "Ada Example", "zone": "Europe/Berlin"},
-        )
-    ],
-)
+@slack_app.action("Find a person", idempotent=True)
 def find_user(ctx: Context, connection: App, params: slack_params.Address) -> Mapping[str, Any]:
     """Finds the person with a mail address."""
     named = {"email": params.email}
     try:
-        found = slack.client(ctx, connection.bot_token.get_secret_value()).users_lookupByEmail(**named)[
-            "user"
-        ]
+        found = slack.call(ctx, connection.bot_token, "users_lookupByEmail", named, **named)["user"]
     except slack.SlackRefusedError as error:
         if error.code != "users_not_found" or params.required:
-            raise slack.explained(error, **named) from error
+            raise
         return {"found": False, "user": None, "name": None, "zone": None}
     name = found.get("real_name") or found.get("name")
     return {"found": True, "user": found["id"], "name": name, "zone": found.get("tz")}
 
 
-@slack_app.action(
-    "Open a direct message",
-    idempotent=True,
-    samples=[Sample({"people": ["U0123456789"]}, {"channel": "D0123456789"})],
-)
+@slack_app.action("Open a direct message", idempotent=True)
 def open_channel(ctx: Context, connection: App, params: slack_params.People) -> Mapping[str, Any]:
     """Opens the conversation with one person or a few; post a message then takes its channel."""
     named = {"users": ", ".join(params.people)}
-    opened = _call(ctx, connection, "conversations_open", named, users=params.people)
+    opened = slack.call(ctx, connection.bot_token, "conversations_open", named, users=params.people)
     return {"channel": opened["channel"]["id"]}
 
 
-@slack_app.action(
-    "Join a channel",
-    idempotent=True,
-    samples=[Sample({"channel": "C0123456789"}, {"channel": "C0123456789", "name": "orders"})],
-)
+@slack_app.action("Join a channel", idempotent=True)
 def join(ctx: Context, connection: App, params: slack_params.PublicChannel) -> Mapping[str, Any]:
     """Lets the app into a public channel, where it can then post and listen."""
     named = {"channel": params.channel}
-    joined = _call(ctx, connection, "conversations_join", named, channel=params.channel)["channel"]
+    joined = slack.call(ctx, connection.bot_token, "conversations_join", named, channel=params.channel)[
+        "channel"
+    ]
     return {"channel": joined["id"], "name": joined.get("name")}
-
-
-_TOLD: Final = {"team": "T0123456789", "event_id": "Ev0123456789", "at": "2025-11-21T09:00:00Z"}
-_SAID: Final = {
-    "text": "is order A-1001 paid?",
-    "user": "U0123456789",
-    "channel": "C0123456789",
-    "channel_type": "channel",
-    "ts": "1763715600.000100",
-    "thread": "1763715600.000100",
-    "in_thread": False,
-    "files": [],
-    **_TOLD,
-}
 
 
 def _secret(connection: App) -> str:
     return connection.signing_secret.get_secret_value().strip()
 
 
-@slack_app.hook("New message", samples=[_SAID])
+@slack_app.hook("New message")
 def message(request: InboundRequest, connection: App, params: slack_params.Heard) -> slack_events.Told:
     """Starts when somebody writes where the app is. Subscribe it to message.channels, message.im and the like."""
     return slack_events.told(request, _secret(connection), slack_events.message, params)
 
 
-@slack_app.hook("App mentioned", samples=[{**_SAID, "text": "<@U0987654321> is order A-1001 paid?"}])
+@slack_app.hook("App mentioned")
 def mention(request: InboundRequest, connection: App, params: slack_params.Mentioned) -> slack_events.Told:
     """Starts when somebody calls the app by its name. Subscribe it to app_mention."""
     return slack_events.told(request, _secret(connection), slack_events.mention, params)
 
 
-@slack_app.hook(
-    "Reaction added",
-    samples=[
-        {
-            "emoji": "white_check_mark",
-            "user": "U0123456789",
-            "author": "U0987654321",
-            "channel": "C0123456789",
-            "ts": "1763715600.000100",
-            **_TOLD,
-        }
-    ],
-)
+@slack_app.hook("Reaction added")
 def reaction(request: InboundRequest, connection: App, params: slack_params.Reacted) -> slack_events.Told:
     """Starts when somebody puts an emoji under a message. Subscribe the app to reaction_added."""
     return slack_events.told(request, _secret(connection), slack_events.reaction, params)
 
 
-@slack_app.hook(
-    "Slash command",
-    answer=Reply(""),
-    samples=[
-        {
-            "command": "/order",
-            "text": "A-1001",
-            "user": "U0123456789",
-            "user_name": "ada",
-            "channel": "C0123456789",
-            "channel_name": "orders",
-            "team": "T0123456789",
-        }
-    ],
-)
+@slack_app.hook("Slash command", answer=Reply(""))
 def command(request: InboundRequest, connection: App, params: slack_params.Command) -> slack_events.Told:
     """Starts when somebody types a command of the app, such as /order A-1001. Its request url is the rule's address."""
     return slack_events.command(request, _secret(connection), params)

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import field_validator
+from pydantic import AfterValidator, field_validator
 
 from app.sdk import phones, twilio, twilio_hooks
-from app.sdk.declare import Context, InboundRequest, Integration, NoSettings, Occurrence, Reply, Sample
+from app.sdk.declare import Context, InboundRequest, Integration, NoSettings, Occurrence, Reply
 from app.sdk.fields import Settings, Text, setting
+from app.sdk.shapes import shaped
 
 sms = Integration(module=__name__, title="SMS (Twilio)", about="send and receive text messages")
 
@@ -16,6 +17,10 @@ _SERVICE: Final = re.compile(r"MG[0-9a-fA-F]{32}")
 _SHORT_CODE: Final = re.compile(r"[0-9]{3,8}")
 # https://www.twilio.com/docs/glossary/what-alphanumeric-sender-id
 _NAME: Final = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9 +_&-]{1,11}")
+
+Country: TypeAlias = Annotated[
+    Text, shaped("([A-Za-z]{2})?", "must be two letters, such as DE"), AfterValidator(str.upper)
+]
 
 
 @sms.connection
@@ -55,26 +60,10 @@ class Message(Settings):
         min_length=1,
         max_length=1600,
     )
-    status_url: twilio.CallbackUrl = setting(
-        "Report the status to", "", help="the address of a rule whose trigger is message status changed"
-    )
+    status_url: twilio.CallbackUrl = twilio.STATUS_URL
 
 
-@sms.action(
-    "Send a text message",
-    idempotent=False,
-    samples=[
-        Sample(
-            {"to": "+4915112345678", "text": "order A-1001 is on its way"},
-            {
-                "message_id": "SM00000000000000000000000000000001",
-                "status": "queued",
-                "to": "+4915112345678",
-                "from": "+493012345678",
-            },
-        )
-    ],
-)
+@sms.action("Send a text message", idempotent=False)
 def send(ctx: Context, connection: Account, params: Message) -> Mapping[str, Any]:
     """Hands one message to Twilio. Whether it arrives is told later, by the trigger for status changes."""
     return twilio.send(
@@ -91,7 +80,7 @@ class Number(Settings):
     """A number to ask about."""
 
     number: Text = setting("Number", example="{{ event.phone }}", max_length=40)
-    country: Text = setting(
+    country: Country = setting(
         "Country", "", help="two letters, such as DE, for a number without + and country code"
     )
     details: list[Literal["line_type_intelligence", "caller_name"]] = setting(
@@ -106,33 +95,8 @@ class Number(Settings):
             raise ValueError("must be digits, with + and the country code or without")
         return number
 
-    @field_validator("country")
-    @classmethod
-    def _is_country(cls, typed: str) -> str:
-        if not re.fullmatch(r"([A-Za-z]{2})?", typed.strip()):
-            raise ValueError("must be two letters, such as DE")
-        return typed.strip().upper()
 
-
-@sms.action(
-    "Look up a number",
-    idempotent=True,
-    samples=[
-        Sample(
-            {"number": "+4915112345678", "details": ["line_type_intelligence"]},
-            {
-                "valid": True,
-                "problems": [],
-                "number": "+4915112345678",
-                "national": "0151 12345678",
-                "country": "DE",
-                "line_type": "mobile",
-                "carrier": "Telekom",
-                "owner": "",
-            },
-        )
-    ],
-)
+@sms.action("Look up a number", idempotent=True)
 def look_up(ctx: Context, connection: Account, params: Number) -> Mapping[str, Any]:
     """Tells whether a number can exist and how it is written; with details, what sort of line it is."""
     asked = {"fields": ",".join(params.details), "country_code": params.country}
@@ -151,20 +115,7 @@ def look_up(ctx: Context, connection: Account, params: Number) -> Mapping[str, A
     }
 
 
-@sms.hook(
-    "Message received",
-    answer=twilio_hooks.NOTHING_TO_SAY,
-    samples=[
-        {
-            "message_id": "SM00000000000000000000000000000001",
-            "from": "+4915112345678",
-            "to": "+493012345678",
-            "text": "where is my order?",
-            "media": [],
-            "other": {"FromCountry": "DE", "NumSegments": "1"},
-        }
-    ],
-)
+@sms.hook("Message received", answer=twilio_hooks.NOTHING_TO_SAY)
 def received(
     request: InboundRequest, connection: Account, params: NoSettings
 ) -> Iterable[Occurrence] | Reply:
@@ -175,20 +126,7 @@ def received(
     return twilio_hooks.incoming(request, connection, "sms")
 
 
-@sms.hook(
-    "Message status changed",
-    samples=[
-        {
-            "message_id": "SM00000000000000000000000000000001",
-            "from": "+493012345678",
-            "to": "+4915112345678",
-            "status": "undelivered",
-            "error_code": 30005,
-            "error": "+4915112345678 does not exist any more",
-            "other": {},
-        }
-    ],
-)
+@sms.hook("Message status changed")
 def status(
     request: InboundRequest, connection: Account, params: twilio_hooks.StatusFilter
 ) -> Iterable[Occurrence] | Reply:

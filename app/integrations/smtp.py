@@ -7,19 +7,17 @@ from typing import Any, Final
 
 from pydantic import SecretStr, ValidationInfo, field_validator
 
-from app.sdk import mail
-from app.sdk.attachments import FileList
-from app.sdk.channels import Security
+from app.sdk import mail, mail_fields
+from app.sdk.channels import Security, Server
 from app.sdk.context import FileRef
-from app.sdk.declare import Context, Integration, Sample
+from app.sdk.declare import Context, Integration
 from app.sdk.fields import Settings, Text, setting
-from app.sdk.smtp import Server, session
+from app.sdk.smtp import session
 
 smtp = Integration(module=__name__, title="Mail (SMTP)", about="send mail through your own mail account")
 
 _CHECK_DEADLINE_S: Final = 15.0
 _SEND_DEADLINE_S: Final = 60.0
-_MAX_RECIPIENTS: Final = 100
 _CONTENT_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
@@ -87,33 +85,9 @@ def check(ctx: Context, connection: Account) -> str:
     return f"signed in to {connection.host} as {connection.username}"
 
 
-class Mail(Settings):
+class Mail(mail_fields.Mail):
     """A mail."""
 
-    to: list[mail.MailAddress] = setting(
-        "To", help="one address, or several with commas between", example=["ada@example.com"], widget="list"
-    )
-    cc: list[mail.MailAddress] = setting("Cc", [], widget="list")
-    bcc: list[mail.MailAddress] = setting("Bcc", [], help="not shown to the others", widget="list")
-    reply_to: Text = setting("Answers go to", "", help="without it, to the sender")
-    subject: mail.HeaderText = setting("Subject", example="order {{ event.order }}", max_length=900)
-    text: Text = setting("Text", "", example="the total is {{ event.total }}", widget="textarea")
-    html: Text = setting(
-        "HTML",
-        "",
-        help="for programs that show it; the others show the text",
-        widget="textarea",
-        validate_default=True,
-    )
-
-    attachments: FileList = setting(
-        "Attachments",
-        [],
-        help="files of earlier steps, 25 MB together",
-        example="{{ steps.download.file }}",
-        widget="list",
-        max_length=50,
-    )
     images: dict[str, FileRef] = setting(
         "Images in the HTML",
         {},
@@ -121,27 +95,6 @@ class Mail(Settings):
         widget="pairs",
         max_length=20,
     )
-
-    @field_validator("to", "cc", "bcc", mode="before")
-    @classmethod
-    def _is_list(cls, given: Any) -> Any:
-        return [given] if isinstance(given, str) and given.strip() else given or []
-
-    @field_validator("to", "cc", "bcc")
-    @classmethod
-    def _is_bearable(cls, addresses: list[str], info: ValidationInfo) -> list[str]:
-        if info.field_name == "to" and not addresses:
-            raise ValueError("is needed")
-        if len(addresses) > _MAX_RECIPIENTS:
-            raise ValueError(f"has more than {_MAX_RECIPIENTS} addresses")
-        return addresses
-
-    @field_validator("reply_to")
-    @classmethod
-    def _is_address(cls, given: str) -> str:
-        if given:
-            mail.parse_address(given)
-        return given
 
     @field_validator("images")
     @classmethod
@@ -152,29 +105,8 @@ class Mail(Settings):
             raise ValueError(f"takes letters, digits, dots and dashes in a name, unlike {wrong[0][:40]}")
         return images
 
-    @field_validator("html")
-    @classmethod
-    def _says_something(cls, html: str, info: ValidationInfo) -> str:
-        if not html and info.data.get("text") == "":
-            raise ValueError("write a text, html, or both")
-        return html
 
-
-@smtp.action(
-    "Send a mail",
-    idempotent=False,
-    samples=[
-        Sample(
-            {
-                "to": ["ada@example.com"],
-                "subject": "order A-1001",
-                "text": "the total is 150",
-                "html": "<p>the total is <b>150</b></p>",
-            },
-            {"accepted": ["ada@example.com"], "refused": {}, "message_id": "<5d41402abc4b2a76@example.com>"},
-        )
-    ],
-)
+@smtp.action("Send a mail", idempotent=False)
 def send(ctx: Context, connection: Account, params: Mail) -> Mapping[str, Any]:
     """Sends one mail, with files if you like, to all the addresses; tells which of them the server took."""
     sender = mail.parse_address(connection.sender)

@@ -1,16 +1,14 @@
 """Webhook: any program starts a rule by calling its address."""
 
-import hashlib
-from collections.abc import Iterator, Mapping
-from typing import Any, Final, Literal
+from collections.abc import Iterator
+from typing import Final, Literal
 
 from pydantic import SecretStr, ValidationInfo, field_validator
 
-from app.sdk import inbound, jsonvalues, paths, values
+from app.sdk import calls, inbound
 from app.sdk.declare import Context, InboundRequest, Integration, Occurrence
 from app.sdk.errors import RefusedError
 from app.sdk.fields import Settings, Text, setting
-from app.sdk.urls import looks_secret
 
 webhook = Integration(
     module=__name__,
@@ -20,22 +18,7 @@ webhook = Integration(
 )
 
 MIN_SECRET_CHARS: Final = 8
-MAX_KEY_CHARS: Final = 200
-_MAX_HEADER_CHARS: Final = 500
 _WRITING: Final = frozenset({"POST", "PUT", "PATCH"})
-# What proxies and HTTP itself add says nothing about what happened.
-_NOISE: Final = (
-    "x-forwarded-",
-    "x-real-ip",
-    "cf-",
-    "accept-encoding",
-    "connection",
-    "host",
-    "content-length",
-    "via",
-)
-# The names under which senders say which delivery this is.
-_DELIVERY_HEADERS: Final = ("webhook-id", "idempotency-key", "x-github-delivery")
 
 
 @webhook.connection
@@ -106,30 +89,7 @@ class Catch(Settings):
     allow_get: bool = setting("Accept GET calls", False, help="the values behind the ? become the event")
 
 
-_HEADERS = {"user-agent": "shop/2.1"}
-
-
-@webhook.hook(
-    "Call received",
-    samples=[
-        {
-            "order": "A-1001",
-            "total": 150,
-            "customer": {"name": "Ada Example", "email": "ada@example.com"},
-            "items": [{"name": "lamp", "quantity": 2}],
-            "_request": {
-                "method": "POST",
-                "content_type": "application/json",
-                "query": {"source": "shop"},
-                "headers": _HEADERS,
-            },
-        },
-        {
-            "text": "backup finished",
-            "_request": {"method": "POST", "content_type": "text/plain", "query": {}, "headers": _HEADERS},
-        },
-    ],
-)
+@webhook.hook("Call received")
 def received(
     request: InboundRequest, connection: SigningSecret | None, params: Catch
 ) -> Iterator[Occurrence]:
@@ -140,8 +100,9 @@ def received(
     _require_method(request, connection, params)
     if connection:
         _verify(request, connection)
-    data = _data(request)
-    yield Occurrence(_key(request, data, params.key_field), data | {"_request": _about(request, connection)})
+    data = calls.data(request)
+    about = calls.about(request, without=connection.header if connection else "")
+    yield Occurrence(calls.key(request, data, params.key_field), data | {"_request": about})
 
 
 def _require_method(request: InboundRequest, connection: SigningSecret | None, params: Catch) -> None:
@@ -168,73 +129,3 @@ def _verify(request: InboundRequest, connection: SigningSecret) -> None:
         encoding=connection.encoding,
         prefix=connection.prefix,
     )
-
-
-def _data(request: InboundRequest) -> dict[str, Any]:
-    if request.method == "GET":
-        return dict(request.query)
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise RefusedError("compressed bodies are not read; send it as it is", status=415)
-    kind = inbound.media_type(request)
-    if kind.endswith(("/json", "+json")):
-        return _named(inbound.read_json(request))
-    if kind == "application/x-www-form-urlencoded":
-        return inbound.read_form(request)
-    if kind.startswith("multipart/"):
-        raise RefusedError("multipart bodies are not read; send JSON or a plain form", status=415)
-    return _unlabelled(request) if not kind else {"text": inbound.read_text(request)}
-
-
-def _unlabelled(request: InboundRequest) -> dict[str, Any]:
-    text = inbound.read_text(request)
-    if not text.strip():
-        return {}
-    try:
-        return _named(jsonvalues.loads(request.body))
-    except jsonvalues.BadJsonError:
-        return {"text": text}
-
-
-def _named(value: Any) -> dict[str, Any]:
-    return value if isinstance(value, dict) else {"body": value}
-
-
-def _key(request: InboundRequest, data: Mapping[str, Any], field: str) -> str | None:
-    """The same for every delivery of the same event, where the caller says so."""
-    given = [_at(data, field), *map(request.headers.get, _DELIVERY_HEADERS), _cloud_event(request, data)]
-    key = next((name for name in given if name), None)
-    if key is None or len(key) <= MAX_KEY_CHARS:
-        return key
-    return "sha256:" + hashlib.sha256(key.encode(errors="surrogatepass")).hexdigest()
-
-
-def _at(data: Mapping[str, Any], field: str) -> str:
-    for path in filter(None, [field, field.removeprefix("event.")]):
-        try:
-            return values.text(paths.lookup(data, path))
-        except (paths.PathError, paths.MissingPath):
-            continue
-    return ""
-
-
-def _cloud_event(request: InboundRequest, data: Mapping[str, Any]) -> str | None:
-    """CloudEvents: source and id together name an event, in headers (`ce-…`) or in the body."""
-    name, source = request.headers.get("ce-id"), request.headers.get("ce-source", "")
-    if not name and inbound.media_type(request) == "application/cloudevents+json":
-        name, source = _at(data, "id"), _at(data, "source")
-    return f"{source} {name}" if name else None
-
-
-def _about(request: InboundRequest, connection: SigningSecret | None) -> dict[str, Any]:
-    dropped = {"content-type", connection.header if connection else ""}
-    headers = {
-        name: value[:_MAX_HEADER_CHARS]
-        for name, value in request.headers.items()
-        if name not in dropped and not name.startswith(_NOISE) and not looks_secret(name)
-    }
-    return {
-        "method": request.method,
-        "content_type": inbound.media_type(request),
-        "query": dict(request.query),
-        "headers": headers,
-    }

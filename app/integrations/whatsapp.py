@@ -3,22 +3,23 @@
 import json
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Annotated, Any, TypeAlias
 
 from pydantic import field_validator
 
 from app.sdk import phones, twilio, twilio_hooks
-from app.sdk.declare import Context, InboundRequest, Integration, NoSettings, Occurrence, Reply, Sample
+from app.sdk.declare import Context, InboundRequest, Integration, NoSettings, Occurrence, Reply
 from app.sdk.fields import Settings, Text, setting
+from app.sdk.shapes import shaped
 
 whatsapp = Integration(module=__name__, title="WhatsApp (Twilio)", about="send and receive WhatsApp messages")
 
-_SENT = {
-    "message_id": "SM00000000000000000000000000000001",
-    "status": "queued",
-    "to": "+4915112345678",
-    "from": "+493012345678",
-}
+ContentSid: TypeAlias = Annotated[
+    Text,
+    shaped(
+        "HX[0-9a-fA-F]{32}", "must be HX and 32 letters and digits; copy it from the content template builder"
+    ),
+]
 
 
 @whatsapp.connection
@@ -49,9 +50,7 @@ class Recipient(Settings):
     """Who gets it."""
 
     to: phones.Phone = setting("To", help="with + and the country code", example="{{ event.from }}")
-    status_url: twilio.CallbackUrl = setting(
-        "Report the status to", "", help="the address of a rule whose trigger is message status changed"
-    )
+    status_url: twilio.CallbackUrl = twilio.STATUS_URL
 
 
 class Message(Recipient):
@@ -62,11 +61,7 @@ class Message(Recipient):
     )
 
 
-@whatsapp.action(
-    "Send a message",
-    idempotent=False,
-    samples=[Sample({"to": "+4915112345678", "text": "your order is on its way"}, _SENT)],
-)
+@whatsapp.action("Send a message", idempotent=False)
 def send(ctx: Context, connection: Account, params: Message) -> Mapping[str, Any]:
     """Answers somebody who wrote within the last 24 hours; to others WhatsApp takes only templates."""
     return _send(ctx, connection, params, body=params.text)
@@ -75,7 +70,7 @@ def send(ctx: Context, connection: Account, params: Message) -> Mapping[str, Any
 class Template(Recipient):
     """A message that WhatsApp has approved."""
 
-    content_sid: Text = setting(
+    content_sid: ContentSid = setting(
         "Content SID",
         example="HX00000000000000000000000000000001",
         where="console.twilio.com → messaging → content template builder",
@@ -87,30 +82,8 @@ class Template(Recipient):
         widget="pairs",
     )
 
-    @field_validator("content_sid")
-    @classmethod
-    def _is_content(cls, sid: str) -> str:
-        if not re.fullmatch(r"HX[0-9a-fA-F]{32}", sid.strip()):
-            raise ValueError(
-                "must be HX and 32 letters and digits; copy it from the content template builder"
-            )
-        return sid.strip()
 
-
-@whatsapp.action(
-    "Send a template",
-    idempotent=False,
-    samples=[
-        Sample(
-            {
-                "to": "+4915112345678",
-                "content_sid": "HX00000000000000000000000000000001",
-                "variables": {"1": "Ada", "2": "A-1001"},
-            },
-            _SENT,
-        )
-    ],
-)
+@whatsapp.action("Send a template", idempotent=False)
 def template(ctx: Context, connection: Account, params: Template) -> Mapping[str, Any]:
     """Sends an approved template: the only way to begin a conversation."""
     variables = json.dumps(params.variables) if params.variables else ""
@@ -120,24 +93,15 @@ def template(ctx: Context, connection: Account, params: Template) -> Mapping[str
 class Media(Recipient):
     """A picture, document, sound or video."""
 
-    url: Text = setting(
+    url: twilio.PublicUrl = setting(
         "Address of the file",
         help="public, up to 16 MB: twilio fetches it there itself, so that a stored file cannot be named",
         example="https://shop.example/invoices/A-1001.pdf",
     )
     text: Text = setting("Text", "", help="stands under a picture or video", max_length=1600)
 
-    @field_validator("url")
-    @classmethod
-    def _is_address(cls, url: str) -> str:
-        return twilio.public_url(url)
 
-
-@whatsapp.action(
-    "Send a file",
-    idempotent=False,
-    samples=[Sample({"to": "+4915112345678", "url": "https://shop.example/invoices/A-1001.pdf"}, _SENT)],
-)
+@whatsapp.action("Send a file", idempotent=False)
 def media(ctx: Context, connection: Account, params: Media) -> Mapping[str, Any]:
     """Sends a picture, document, sound or video from a public address, within 24 hours of their last message."""
     return _send(ctx, connection, params, media_url=[params.url], body=params.text)
@@ -149,32 +113,7 @@ def _send(ctx: Context, connection: Account, params: Recipient, **content: Any) 
     return twilio.send(ctx, connection, sender=sender, to=to, status_callback=params.status_url, **content)
 
 
-@whatsapp.hook(
-    "Message received",
-    answer=twilio_hooks.NOTHING_TO_SAY,
-    samples=[
-        {
-            "message_id": "SM00000000000000000000000000000001",
-            "from": "+4915112345678",
-            "to": "+493012345678",
-            "text": "where is order A-1001?",
-            "media": [],
-            "name": "Ada",
-            "button": "",
-            "other": {"MessageType": "text"},
-        },
-        {
-            "message_id": "MM00000000000000000000000000000002",
-            "from": "+4915112345678",
-            "to": "+493012345678",
-            "text": "",
-            "media": [{"url": "https://api.twilio.com/2010-04-01/media/ME01", "type": "image/jpeg"}],
-            "name": "Ada",
-            "button": "",
-            "other": {"MessageType": "image"},
-        },
-    ],
-)
+@whatsapp.hook("Message received", answer=twilio_hooks.NOTHING_TO_SAY)
 def received(
     request: InboundRequest, connection: Account, params: NoSettings
 ) -> Iterable[Occurrence] | Reply:
@@ -185,20 +124,7 @@ def received(
     return twilio_hooks.incoming(request, connection, "whatsapp")
 
 
-@whatsapp.hook(
-    "Message status changed",
-    samples=[
-        {
-            "message_id": "SM00000000000000000000000000000001",
-            "from": "+493012345678",
-            "to": "+4915112345678",
-            "status": "read",
-            "error_code": None,
-            "error": "",
-            "other": {},
-        }
-    ],
-)
+@whatsapp.hook("Message status changed")
 def status(
     request: InboundRequest, connection: Account, params: twilio_hooks.StatusFilter
 ) -> Iterable[Occurrence] | Reply:

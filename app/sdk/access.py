@@ -1,15 +1,17 @@
 """Who calls an address, what is added to prove it, and what of the answer may be shown."""
 
+import re
 from base64 import b64encode
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeAlias
 
-from pydantic import SecretStr, ValidationInfo, field_validator
+from pydantic import AfterValidator, SecretStr, ValidationInfo, field_validator
 
 from app.sdk import jsonvalues
+from app.sdk.context import Context
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
-from app.sdk.fields import Settings, Text, setting
+from app.sdk.fields import Pairs, Settings, Text, setting
 from app.sdk.http import Answer, raise_for_status
 from app.sdk.sealed import MIN_SECRET_CHARS, authorities, authority, mask, require_named_host, spellings
 from app.sdk.urls import parse_url
@@ -17,6 +19,25 @@ from app.sdk.urls import parse_url
 # Answers of a server that did not take the request; 502 and 504 come from a gateway that does not know.
 _NOT_TAKEN: Final = frozenset({408, 425, 429, 500, 503})
 _TEXTUAL: Final = ("text/", "application/xml", "application/javascript", "application/x-www-form-urlencoded")
+
+
+_CREDENTIALS: Final = re.compile(
+    r"(proxy-)?authorization|cookie|(x-)?api[-_]?key|x-(auth-|access-)?token|x-secret|private-token|access_token"
+    r"|client_secret|password",
+    re.IGNORECASE,
+)
+
+
+def _no_credentials(pairs: dict[str, Any]) -> dict[str, Any]:
+    named = next((name for name in pairs if _CREDENTIALS.fullmatch(name.strip())), None)
+    if named:
+        raise ValueError(f"{named.lower()} belongs in a connection, where it is sealed")
+    return pairs
+
+
+# What a step itself says, for everybody to read: no secrets.
+OpenQuery: TypeAlias = Annotated[Pairs, AfterValidator(_no_credentials)]
+OpenHeaders: TypeAlias = Annotated[dict[str, Text], AfterValidator(_no_credentials)]
 
 
 class Access(Settings):
@@ -114,6 +135,31 @@ def prove(connection: Access | None, url: str) -> Proof:
         return Proof(headers={connection.name: secret}, secrets=secrets)
     value = f"Basic {basic}" if connection.auth == "basic" else f"Bearer {secret}"
     return Proof(headers={"Authorization": value}, secrets=secrets)
+
+
+def call(
+    ctx: Context,
+    connection: Access | None,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str] | None = None,
+    query: Mapping[str, Any] | None = None,
+    expect: Collection[int] = (),
+    **sent: Any,
+) -> tuple[Answer, Proof]:
+    """A successful answer, and what proved to the service who called. The connection's part wins over the step's."""
+    proof = prove(connection, url)
+    answer = ctx.http.request(
+        method,
+        url,
+        headers={**(headers or {}), **proof.headers},
+        params={**(query or {}), **proof.query},
+        secret_headers=proof.headers,
+        **sent,
+    )
+    require_success(answer, connection, proof, expect=expect)
+    return answer, proof
 
 
 def require_success(

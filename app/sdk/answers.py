@@ -16,6 +16,8 @@ from app.sdk.errors import AuthError, RejectedError, TemporaryError
 MAX_RETRY_AFTER_S = 86_400.0
 MAX_EXCERPT = 200
 _LATER = frozenset({408, 425, 429})
+# Answers by which a service says that it took nothing.
+NOT_TAKEN = frozenset({429, 503})
 _CHARSET = re.compile(r"""charset\s*=\s*["']?([A-Za-z0-9_.:-]+)""", re.IGNORECASE)
 # Codecs that only read characters: some of Python's others unpack, or take quadratic time.
 _CODECS = re.compile(
@@ -56,7 +58,8 @@ def raise_for_status(answer: Answer, *, service: str, secrets: Iterable[str] = (
         raise AuthError(f"{service} refused the credentials ({detail}); connect the account again")
     if answer.status in _LATER or answer.status >= 500:
         after = parse_retry_after(answer.headers.get("retry-after"), clock.now())
-        raise TemporaryError(f"{service} cannot take this now ({detail})", after=after)
+        sent = answer.status not in NOT_TAKEN
+        raise TemporaryError(f"{service} cannot take this now ({detail})", after=after, sent=sent)
     raise RejectedError(f"{service} rejected the request ({detail})")
 
 

@@ -21,6 +21,22 @@ Security: TypeAlias = Literal["starttls", "tls", "none"]
 _UNPRIVILEGED: Final = 1024
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Server:
+    """A mail server and how to sign in to it; `greets_as` is the domain that SMTP gives in EHLO."""
+
+    host: str
+    port: int
+    security: Security
+    username: str
+    password: str
+    accept_self_signed: bool
+    greets_as: str = ""
+
+    def __repr__(self) -> str:
+        return f"Server({self.host}:{self.port})"
+
+
 def open_channel(
     guard: AddressGuard, upgrade: "Upgrade", *, ports: Container[int], until: float
 ) -> "Channel":

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from app.sdk.addresses import AddressGuard
 from app.sdk.errors import RejectedError
 from app.sdk.http import HttpClient
+from app.sdk.urls import placed
 
 # A larger file is refused, in and out.
 MAX_FILE_BYTES = 25 * 1024 * 1024
@@ -115,3 +116,7 @@ class Context:
     files: Files = field(default=_ABSENT)
     memory: Memory = field(default=_ABSENT)
     meter: Meter = field(default=_ABSENT)
+
+    def placed(self, url: str) -> str:
+        """An address of the provider's, at the operator's own server where one stands in for it."""
+        return placed(url, self.base_url)

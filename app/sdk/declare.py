@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 from app.sdk.context import Context
 from app.sdk.fields import Settings
+from app.sdk.samples import Sample, samples_beside
 
 __all__ = [
     "Action", "Batch", "Catalogue", "Context", "InboundRequest", "Integration", "Need", "NoSettings", "Occurrence",
@@ -62,14 +63,6 @@ class Batch:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
-    """Params that make sense and what they give: feeds the form, the picker, dry-runs and the contract tests."""
-
-    params: Mapping[str, Any]
-    output: Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
 class Action:
     """What an integration can do. `idempotent` may depend on the params; a key lets the provider drop repeats."""
 
@@ -105,7 +98,10 @@ class Trigger:
 
 @dataclass(slots=True)
 class Integration:
-    """A supported service. `module` is the file's `__name__`, whose last part is the key."""
+    """A supported service. `module` is the file's `__name__`, whose last part is the key.
+
+    Samples are data: `samples/<key>.json` beside the file, by the name of the function, unless given to it.
+    """
 
     module: str
     title: str
@@ -116,9 +112,11 @@ class Integration:
     check_call: Callable[[Context, Any], str] | None = field(default=None, init=False)
     actions: dict[str, Action] = field(default_factory=dict, init=False)
     triggers: dict[str, Trigger] = field(default_factory=dict, init=False)
+    _samples: Mapping[str, list[dict[str, Any]]] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         self.key = self.module.rpartition(".")[2]
+        self._samples = samples_beside(self.module)
 
     def connection(self, model: type[Settings]) -> type[Settings]:
         """Declares the fields of the account; the docstring tells how to connect."""
@@ -135,13 +133,14 @@ class Integration:
         title: str,
         *,
         idempotent: bool | Callable[[Any], bool],
-        samples: Iterable[Sample],
+        samples: Iterable[Sample] | None = None,
         need: Need | None = None,
     ) -> Callable[[F], F]:
         """Declares `(ctx, connection, params) -> dict`; the docstring is what the user reads."""
 
         def declare(function: F) -> F:
             name, about = _named(function)
+            beside = (Sample(**one) for one in self._samples.get(name, ()))
             self.actions[name] = Action(
                 key=f"{self.key}.{name}",
                 title=title,
@@ -149,7 +148,7 @@ class Integration:
                 params=_params_model(function),
                 call=function,
                 idempotent=idempotent,
-                samples=tuple(samples),
+                samples=tuple(beside if samples is None else samples),
                 need=self._need(need),
             )
             return function
@@ -160,7 +159,7 @@ class Integration:
         self,
         title: str,
         *,
-        samples: Iterable[Mapping[str, Any]],
+        samples: Iterable[Mapping[str, Any]] | None = None,
         need: Need | None = None,
         answer: Reply | None = None,
     ) -> Callable[[F], F]:
@@ -172,16 +171,21 @@ class Integration:
         return self._trigger("hook", title, samples, need, answer=answer)
 
     def poll(
-        self, title: str, *, every: timedelta, samples: Iterable[Mapping[str, Any]], need: Need | None = None
+        self,
+        title: str,
+        *,
+        every: timedelta,
+        samples: Iterable[Mapping[str, Any]] | None = None,
+        need: Need | None = None,
     ) -> Callable[[F], F]:
         """Declares `(ctx, connection, params, cursor, recent_keys) -> Batch`."""
         return self._trigger("poll", title, samples, need, every=every)
 
-    def slots(self, title: str, *, samples: Iterable[Mapping[str, Any]]) -> Callable[[F], F]:
+    def slots(self, title: str, *, samples: Iterable[Mapping[str, Any]] | None = None) -> Callable[[F], F]:
         """Declares `(params, after) -> datetime | None`: the next slot strictly after an instant."""
         return self._trigger("slots", title, samples, "none")
 
-    def manual(self, title: str, *, samples: Iterable[Mapping[str, Any]]) -> Callable[[F], F]:
+    def manual(self, title: str, *, samples: Iterable[Mapping[str, Any]] | None = None) -> Callable[[F], F]:
         """Declares `(params) -> None`, started by a person."""
         return self._trigger("manual", title, samples, "none")
 
@@ -189,7 +193,7 @@ class Integration:
         self,
         sort: TriggerSort,
         title: str,
-        samples: Iterable[Mapping[str, Any]],
+        samples: Iterable[Mapping[str, Any]] | None,
         need: Need | None,
         *,
         every: timedelta | None = None,
@@ -204,7 +208,7 @@ class Integration:
                 description=about,
                 params=_params_model(function),
                 call=function,
-                samples=tuple(samples),
+                samples=tuple(self._samples.get(name, ()) if samples is None else samples),
                 need=self._need(need),
                 every=every,
                 answer=answer,

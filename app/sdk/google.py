@@ -30,7 +30,6 @@ from functools import lru_cache
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from app.sdk import oauth
 from app.sdk.answers import Answer
 from app.sdk.context import MAX_FILE_BYTES, Context
 from app.sdk.errors import RejectedError
@@ -124,7 +123,7 @@ class _Sender:
             return url
         if not _HOST.fullmatch(url):
             raise RejectedError(f"google led to an address that is not its own: {urlsplit(url).netloc[:100]}")
-        return oauth.placed(url, base_url)
+        return self.ctx.placed(url)
 
 
 def _sender(ctx: Context, connection: GoogleAccount) -> _Sender:

@@ -39,11 +39,14 @@ def file_id(text: str) -> str:
 
 
 DriveId: TypeAlias = Annotated[Text, AfterValidator(file_id)]
+OptionalDriveId: TypeAlias = Annotated[Text, AfterValidator(lambda text: text and file_id(text))]
 
 
-def drive_setting(title: str = "File", default: Any = ..., example: Any = "{{ event.id }}") -> Any:
+def drive_setting(
+    title: str = "File", default: Any = ..., example: Any = "{{ event.id }}", *, place: bool = False
+) -> Any:
     help = "its address in the browser, or its id"
-    return setting(title, default, help=help, example=example)
+    return setting(title, default, help=help, example=example, place=place)
 
 
 def described(file: Mapping[str, Any]) -> dict[str, Any]:
@@ -85,6 +88,10 @@ class Drive:
     @property
     def files(self) -> Any:
         return self.service.files()
+
+    def owner(self) -> str:
+        """The address of the person whose drive this is; reads no file."""
+        return str(self.service.about().get(fields="user(emailAddress)").execute()["user"]["emailAddress"])
 
     def get(self, file: str) -> dict[str, Any]:
         """What Drive knows of it; one in the bin counts as gone."""
@@ -153,6 +160,34 @@ class Drive:
                 fileId=file, body=dict(body), fields=FIELDS, **more, **ALL_DRIVES
             ).execute()
         return found
+
+    def copy(self, file: str, name: str, folder: str) -> dict[str, Any]:
+        """A copy of it; without a name it is called as the file is."""
+        found = self.get(file)
+        body = {"name": name or found["name"], "parents": [folder]}
+        with google_errors(f"the file {found['name']}"):
+            made: dict[str, Any] = self.files.copy(
+                fileId=found["id"], body=body, fields=FIELDS, **ALL_DRIVES
+            ).execute()
+        return made
+
+    def share(self, file: str, address: str, role: str, *, notify: bool) -> None:
+        body = {"type": "user", "role": role, "emailAddress": address}
+        with google_errors(f"the file {self.get(file)['name']}"):
+            self.service.permissions().create(
+                fileId=file, body=body, sendNotificationEmail=notify, fields="id", **ALL_DRIVES
+            ).execute()
+
+    def delete(self, file: str, *, forever: bool) -> str:
+        """Puts it into the bin, or away for good; its name, also of one that is in the bin already."""
+        with google_errors(f"the file {file}"):
+            with reading():
+                found = self.files.get(fileId=file, fields="name", **ALL_DRIVES).execute()
+            if forever:
+                self.files.delete(fileId=file, **ALL_DRIVES).execute()
+            else:
+                self.change(file, {"trashed": True})
+        return str(found["name"])
 
     def kept_id(self) -> str:
         """An id for a file that will be made; the same on every attempt, so that Drive refuses to make it twice."""

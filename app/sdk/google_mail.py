@@ -1,4 +1,4 @@
-"""Mails of a Gmail mailbox: searched for, read, and whom an answer goes to."""
+"""Mails of a Gmail mailbox: searched for, read, labelled, sent, and whom an answer goes to."""
 
 import base64
 from collections.abc import Mapping, Sequence
@@ -6,15 +6,69 @@ from email.headerregistry import Address
 from typing import Any, Final
 
 from app.sdk import mail, received
-from app.sdk.context import Files
+from app.sdk.context import Context, Files
 from app.sdk.errors import RejectedError
-from app.sdk.google import GoogleRefusedError, google_errors
+from app.sdk.google import GoogleRefusedError, google_errors, upload
+from app.sdk.mail_fields import Written
 
 ME: Final = "me"
 # Gmail's search finds a mail some time after it arrived, and several arrive in one second.
 OVERLAP_S: Final = 3600
 _KEYS_KEPT: Final = 2_000
 _PAGES: Final = 20
+# The most that the discovery document allows for sending.
+_MAX_MAIL_BYTES: Final = 36_700_160
+_MAX_REFERENCES_CHARS: Final = 900
+
+
+def send(
+    ctx: Context, users: Any, headers: Mapping[str, Any], written: Written, *, thread: str = ""
+) -> dict[str, Any]:
+    """Sends a mail, into a conversation if one is named; raises RejectedError when it is too large."""
+    attachments = mail.attached(ctx.files, written.attachments)
+    composed = mail.compose(headers, written.text, written.html, at=ctx.now)
+    message = mail.outgoing(composed, attachments, ctx.files, smtp=False)
+    if len(message) > _MAX_MAIL_BYTES:
+        raise RejectedError(
+            f"the mail has {len(message) // 1024**2} MB, and Gmail takes 35; send fewer files"
+        )
+    media = upload(b"".join(message), "message/rfc822")
+    body = {"threadId": thread} if thread else {}
+    with google_errors("this mail"):
+        sent = users.messages().send(userId=ME, body=body, media_body=media).execute()
+    return {"id": sent["id"], "thread_id": sent["threadId"], "to": [one.addr_spec for one in headers["To"]]}
+
+
+def answer_headers(before: Mapping[str, Any], own: str | None) -> dict[str, Any]:
+    """Of an answer to a mail as `received.read` gives it; to everybody where our `own` address is given."""
+    said, threading = before["subject"], [*before["references"], before["message_id"]]
+    return {
+        "To": addresses(before["reply_to"] or [before["from"]]),
+        "Cc": [] if own is None else addresses(before["to"] + before["cc"], but=own),
+        "Subject": said if said.lower().startswith("re:") else f"Re: {said}",
+        "In-Reply-To": before["message_id"],
+        "References": " ".join(one for one in threading if one)[-_MAX_REFERENCES_CHARS:].lstrip(),
+    }
+
+
+def labels(users: Any, wanted: Sequence[str]) -> dict[str, str]:
+    """The ids of all labels by their names in small letters; those of `wanted` that are missing are made."""
+    there = users.labels().list(userId=ME).execute().get("labels", [])
+    known = {one["name"].lower(): one["id"] for one in there}
+    return known | {name.lower(): _made(users, name) for name in wanted if name.lower() not in known}
+
+
+def _made(users: Any, name: str) -> str:
+    with google_errors(f"the label {name}"):
+        made: str = users.labels().create(userId=ME, body={"name": name}).execute()["id"]
+    return made
+
+
+def label_ids(names: Sequence[str], known: Mapping[str, str]) -> list[str]:
+    """Raises RejectedError for a name that is not known."""
+    if unknown := [name for name in names if name.lower() not in known]:
+        raise RejectedError(f"gmail has no label {unknown[0][:80]}; make it there or choose another one")
+    return [known[name.lower()] for name in names]
 
 
 def addresses(given: Sequence[Mapping[str, str]], *, but: str = "") -> list[Address]:
@@ -50,6 +104,14 @@ def listed(users: Any, query: str, after: int) -> list[str]:
         if not page:
             break
     return ids
+
+
+def last(users: Any, query: str, most: int) -> list[str]:
+    """The ids of the last mails that a search finds, the oldest first."""
+    if not most:
+        return []
+    answer = users.messages().list(userId=ME, q=query, maxResults=most).execute()
+    return [one["id"] for one in answer.get("messages", [])][::-1]
 
 
 def read(users: Any, key: str, files: Files | None) -> tuple[int, dict[str, Any]] | None:

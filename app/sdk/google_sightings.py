@@ -9,6 +9,7 @@ from app.sdk.errors import RejectedError
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.google import google_errors
 from app.sdk.google_files import FOLDER, Drive, DriveId, described, drive_setting, quoted
+from app.sdk.polling import EVERY_MINUTES, first_setting
 
 # Fewer than the keys that are kept, so that no file in the listing is ever forgotten.
 MAX_FILES: Final = 4000
@@ -19,10 +20,10 @@ _MARK_CHARS: Final = 12
 class WatchedFolder(Settings):
     """A folder to watch."""
 
-    folder: DriveId = drive_setting("Folder", example="root")
-    name: Text = setting("Only names with", "", help="such as .pdf; empty: all", max_length=100)
-    every_minutes: int = setting("Look every … minutes", 5, ge=1, le=1440)
-    first: int = setting("At first, take the last", 0, help="files that are there already", ge=0, le=100)
+    folder: DriveId = drive_setting("Folder", example="root", place=True)
+    name: Text = setting("Only names with", "", help="such as .pdf; empty: all", max_length=100, place=True)
+    every_minutes: int = EVERY_MINUTES
+    first: int = first_setting("files that are there already")
 
 
 def look(  # noqa: PLR0917  what a poll gets

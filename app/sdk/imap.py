@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import Any, Final, NoReturn, cast
 
 from app.sdk.addresses import IMAP_PORTS, AddressGuard
-from app.sdk.channels import Channel, Security, Upgrade, open_channel
+from app.sdk.channels import Channel, Server, Upgrade, open_channel
 from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
 
 # A literal is read into memory; mail servers refuse mails that are much larger.
@@ -27,25 +27,11 @@ _GROUP: Final = re.compile(rb"\d+ \(")
 _FOLDER: Final = re.compile(rb'\([^)]*\) (?:"(?:[^"\\]|\\.)*"|NIL) (?P<name>.+)')
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    """A mail server and how to sign in to it."""
-
-    host: str
-    port: int
-    security: Security
-    username: str
-    password: str
-    accept_self_signed: bool
-
-    def __repr__(self) -> str:
-        return f"Server({self.host}:{self.port})"
-
-
 @dataclass(frozen=True, slots=True)
 class Folder:
     """What is true of an opened folder: its messages' UIDs mean something only together with `uidvalidity`."""
 
+    name: str
     uidvalidity: int
     next_uid: int
     messages: int
@@ -104,7 +90,7 @@ class Session(imaplib.IMAP4):
         if answer != "OK":
             there = ", ".join(self._folders()) or "none"
             raise RejectedError(f"there is no folder {name[:60]} at {self._server.host}; it has {there}")
-        return Folder(self._number("UIDVALIDITY"), self._number("UIDNEXT"), self._number("EXISTS"))
+        return Folder(name, self._number("UIDVALIDITY"), self._number("UIDNEXT"), self._number("EXISTS"))
 
     def find(self, *criteria: str) -> list[int]:
         """The UIDs of the messages that fit, ascending."""

@@ -46,7 +46,7 @@ def call(
 ) -> Mapping[str, Any]:
     """`named` is how a sentence speaks of the target; what only reads may be tried again in any case."""
     headers = {"Authorization": f"Bearer {token.get_secret_value()}", "Notion-Version": _VERSION}
-    url = f"{(ctx.base_url or _NOTION).rstrip('/')}/v1/{path}"
+    url = ctx.placed(f"{_NOTION}/v1/{path}")
     more = {} if json is None else {"json": json}
     try:
         answer = ctx.http.request(

@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final, Self
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
@@ -14,6 +13,7 @@ from app.sdk.context import Context
 from app.sdk.errors import AuthError, TemporaryError
 from app.sdk.fields import Settings, setting
 from app.sdk.oauth_wire import TokenSession
+from app.sdk.urls import placed
 
 # Renewed while it still works, so that nobody has to wait for the new one.
 EARLY: Final = timedelta(minutes=5)
@@ -90,9 +90,7 @@ class OAuthAccount(Settings):
         if not token:
             raise AuthError(f"nobody has signed in to {self.oauth.name} yet; open the connection and sign in")
         with _told_apart(self):
-            answer = _client(ctx, self).refresh_token(
-                placed(self.oauth.token_url, ctx.base_url), refresh_token=token
-            )
+            answer = _client(ctx, self).refresh_token(ctx.placed(self.oauth.token_url), refresh_token=token)
         return self.with_tokens(answer, ctx.now)
 
     def without_tokens(self) -> Self:
@@ -167,7 +165,7 @@ def exchange(
     """
     with _told_apart(account):
         answer = _client(ctx, account).fetch_token(
-            placed(account.oauth.token_url, ctx.base_url),
+            ctx.placed(account.oauth.token_url),
             grant_type="authorization_code",
             code=code,
             code_verifier=verifier,
@@ -194,17 +192,9 @@ def assertion(ctx: Context, oauth: OAuth, signed: str) -> Mapping[str, Any]:
     )
     grant_type = "urn:ietf:params:oauth:grant-type:jwt-bearer"
     answer: Mapping[str, Any] = client.fetch_token(
-        placed(oauth.token_url, ctx.base_url), grant_type=grant_type, assertion=signed
+        ctx.placed(oauth.token_url), grant_type=grant_type, assertion=signed
     )
     return answer
-
-
-def placed(url: str, base_url: str | None) -> str:
-    """The address at the operator's own server, where one stands in for the service."""
-    if base_url is None:
-        return url
-    parts = urlsplit(url)
-    return base_url.rstrip("/") + parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 def refused(account: OAuthAccount, code: str) -> AuthError:

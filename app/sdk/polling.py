@@ -13,17 +13,18 @@ T = TypeVar("T")
 MAX_KEYS: Final = 2_000
 
 
+EVERY_MINUTES: Final = setting("Look every … minutes", 5, ge=1, le=1440)
+
+
+def first_setting(what: str = "of what is there already; 0: only what comes from now on") -> Any:
+    return setting("At first, take the last", 0, help=what, ge=0, le=100)
+
+
 class Looking(Settings):
     """How often a poll trigger looks, and what its first look takes."""
 
-    every_minutes: int = setting("Look every … minutes", 5, ge=1, le=1440)
-    first: int = setting(
-        "At first, take the last",
-        0,
-        help="of what is there already; 0: only what comes from now on",
-        ge=0,
-        le=100,
-    )
+    every_minutes: int = EVERY_MINUTES
+    first: int = first_setting()
 
 
 def fresh(

@@ -129,6 +129,22 @@ def column_names(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(str(name) for row in rows if isinstance(row, Mapping) for name in row))
 
 
+def with_fields(value: Any, fields: Sequence[str], rename: Mapping[str, str], *, kept: bool) -> Any:
+    """An object, or each of a list, with only these fields or without them, under new names; no fields: all.
+
+    Raises RejectedError for anything else.
+    """
+    if isinstance(value, list) and all(isinstance(item, Mapping) for item in value):
+        return [with_fields(item, fields, rename, kept=kept) for item in value]
+    if not isinstance(value, Mapping):
+        raise RejectedError("the value must be an object or a list of objects, such as {{ event }} alone")
+    return {
+        rename.get(name, name): inner
+        for name, inner in value.items()
+        if not fields or (name in fields) is kept
+    }
+
+
 def decode(raw: bytes, encoding: str = "") -> str:
     """Text of a file: by its byte order mark, else UTF-8, else Windows-1252, as spreadsheets save it."""
     for mark, name in _BOMS:

@@ -5,12 +5,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Final
 
-from app.sdk.answers import Answer, parse_retry_after
+from app.sdk.answers import NOT_TAKEN, Answer, parse_retry_after
 from app.sdk.errors import TemporaryError
 
 _LONGEST: Final = 160
-# Answers by which a service says that it took nothing.
-_NOT_TAKEN: Final = frozenset({429, 503})
 
 
 def json_object(answer: Answer) -> Mapping[str, Any]:
@@ -41,7 +39,7 @@ def not_now(service: str, answer: Answer, now: datetime, *, after: object = None
     return TemporaryError(
         f"{service} cannot take this now ({answer.status})",
         after=parse_retry_after(told, now),
-        sent=answer.status not in _NOT_TAKEN,
+        sent=answer.status not in NOT_TAKEN,
     )
 
 

@@ -1,19 +1,15 @@
-"""SendGrid: its own client sent through ours, what its errors mean, and who signed an event."""
+"""SendGrid: its own client sent through ours, and what its errors mean."""
 
 import base64
 import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from functools import partial, reduce
 from typing import Any, Final, Literal, TypeAlias
 
-from cryptography.exceptions import UnsupportedAlgorithm
-
 from app.sdk.answers import Answer, parse_retry_after
 from app.sdk.context import Context, FileRef, Files
-from app.sdk.declare import InboundRequest
-from app.sdk.errors import AuthError, IntegrationError, RefusedError, RejectedError, TemporaryError
+from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
 from app.sdk.lazily import lazily
 from app.sdk.mail import parse_address
 
@@ -30,11 +26,7 @@ _MAX_SAID_CHARS: Final = 200
 # Said with 401, although the key is right.
 _OUT_OF_CREDITS: Final = "maximum credits exceeded"
 _UNTIL_MORE_CREDITS_S: Final = 3600.0
-_CURVE: Final = "secp256r1"
 _UNVERIFIED: Final = "verified sender identity"
-# SendGrid tries for 24 hours; a repeat is recognised by the event's own id.
-_OLDEST: Final = timedelta(hours=25)
-_MOST_AHEAD: Final = timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +71,11 @@ class Api:
         # The one method in which it meets the network.
         vars(resource)["_make_request"] = partial(self._exchange, what)
         return getattr(resource, what.method)(request_body=body)
+
+    def read(self, what: Call, body: Any = None) -> Mapping[str, Any]:
+        """The JSON object of the answer, or an empty one."""
+        said = self.call(what, body).to_dict
+        return said if isinstance(said, dict) else {}
 
     def _exchange(self, what: Call, _opener: object, request: Any, **_timeout: object) -> _Response:
         answer = self.ctx.http.request(
@@ -194,41 +191,3 @@ def person(text: str) -> dict[str, str]:
     address = parse_address(text)
     name = {"name": address.display_name} if address.display_name else {}
     return {"email": address.addr_spec, **name}
-
-
-def verifier(key: str) -> Any:
-    """SendGrid's own verifier, for the key as it shows it: base64 of a P-256 key. Raises ValueError."""
-    try:
-        made = _library.EventWebhook(key.strip())
-    except (ValueError, UnsupportedAlgorithm):
-        made = None
-    if made is None or getattr(getattr(made.public_key, "curve", None), "name", "") != _CURVE:
-        raise ValueError(
-            "is not a verification key; copy it whole from the event webhook's security features"
-        )
-    return made
-
-
-def verify(request: InboundRequest, key: str) -> None:
-    """Raises RefusedError unless SendGrid signed time and body with the key that belongs to `key`.
-
-    https://www.twilio.com/docs/sendgrid/for-developers/tracking-events/getting-started-event-webhook-security-features
-    """
-    sent_at = request.headers.get("x-twilio-email-event-webhook-timestamp", "")
-    signature = request.headers.get("x-twilio-email-event-webhook-signature", "")
-    try:
-        is_right = verifier(key).verify_signature(request.body.decode(), signature, sent_at)
-    except ValueError:
-        # Not base64, or not text.
-        is_right = False
-    if not is_right:
-        raise RefusedError("this call could not be verified; compare the verification key")
-    if not _is_recent(sent_at, request.received_at):
-        raise RefusedError("this call was signed too long ago; compare the clock of this server")
-
-
-def _is_recent(sent_at: str, received_at: datetime) -> bool:
-    if not (sent_at.isascii() and sent_at.isdecimal() and len(sent_at) < 12):
-        return False
-    age = received_at - datetime.fromtimestamp(int(sent_at), UTC)
-    return -_MOST_AHEAD <= age <= _OLDEST

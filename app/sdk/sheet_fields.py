@@ -7,6 +7,7 @@ from app.sdk import cells
 from app.sdk.cells import AreaText, CellList, RowList
 from app.sdk.errors import RejectedError
 from app.sdk.fields import Settings, Text, setting
+from app.sdk.polling import EVERY_MINUTES, first_setting
 
 
 class OneRow(Settings):
@@ -64,6 +65,7 @@ class Watch(Settings):
         "Only once filled",
         "",
         help="a column; a row does not count before it has a value there: for rows that are typed bit by bit",
+        place=True,
     )
-    every_minutes: int = setting("Look every … minutes", 5, ge=1, le=1440)
-    first: int = setting("At first, take the last", 0, help="rows that are there already", ge=0, le=100)
+    every_minutes: int = EVERY_MINUTES
+    first: int = first_setting("rows that are there already")

@@ -8,9 +8,11 @@ from functools import cache
 from types import SimpleNamespace
 from typing import Any, Final, Literal, TypeAlias
 
+from pydantic import SecretStr
+
 from app.sdk.answers import Answer, parse_retry_after
 from app.sdk.context import Context
-from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
+from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from app.sdk.http import HttpClient
 from app.sdk.lazily import lazily
 from app.sdk.said import json_object
@@ -179,9 +181,23 @@ def _upload(ctx: Context, url: str, data: bytes) -> Any:
 class SlackRefusedError(RejectedError):
     """Slack does not do this; `code` is its own word for why."""
 
-    def __init__(self, code: str) -> None:
-        super().__init__(f"slack did not do this ({code})")
+    def __init__(self, code: str, sentence: str = "") -> None:
+        super().__init__(sentence or f"slack did not do this ({code})")
         self.code = code
+
+
+def call(
+    ctx: Context, token: SecretStr, method: str, named: Mapping[str, str] | None = None, **arguments: Any
+) -> Any:
+    """What Slack answers; arguments that are empty are left out.
+
+    `named` are the channel, ts, name, email or users that a sentence about a failure may speak of.
+    """
+    given = {name: value for name, value in arguments.items() if value not in (None, "", [])}
+    try:
+        return getattr(client(ctx, token.get_secret_value()), method)(**given)
+    except SlackRefusedError as error:
+        raise SlackRefusedError(error.code, _explained(error.code, named or {})) from error
 
 
 def _require_ok(ctx: Context, answer: Answer) -> None:
@@ -211,12 +227,10 @@ def _scope(said: Mapping[str, Any]) -> str:
     return needed if isinstance(needed, str) and _SCOPES.fullmatch(needed) else "that this needs"
 
 
-def explained(error: SlackRefusedError, **named: str) -> IntegrationError:
-    """The same with the way out; `named` are the channel, ts, name, email or users that were asked for."""
-    if error.code not in _MENDS:
-        return error
+def _explained(code: str, named: Mapping[str, str]) -> str:
+    """With the way out; empty for a code that we have no words for."""
     words = {"channel": "this channel", "ts": "like this", "name": "", "email": "", "users": "like this"}
-    return RejectedError(_MENDS[error.code].format(**words | named))
+    return _MENDS.get(code, "").format(**{**words, **named})
 
 
 def written(text: str, *, markup: bool, notify: Notify = "nobody") -> str:

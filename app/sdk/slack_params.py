@@ -3,39 +3,27 @@
 import re
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import AfterValidator, ValidationInfo, field_validator
+from pydantic import ValidationInfo, field_validator
 
 from app.sdk import slack
 from app.sdk.context import FileRef
 from app.sdk.fields import Settings, Text, setting
-from app.sdk.json_lists import Objects
+from app.sdk.shapes import Objects, shaped
 
 _EMOJI: Final = re.compile(r"[\w+'-]{1,100}(::skin-tone-[2-6])?")
 _ADDRESS: Final = re.compile(r"[^@\s<>,;]{1,64}@[^@\s<>,;]{1,190}")
-
-
-def _shaped(pattern: str, sentence: str) -> AfterValidator:
-    """Refuses what has another form, in words for people."""
-    form = re.compile(pattern, re.ASCII)
-
-    def check(typed: str) -> str:
-        if not form.fullmatch(typed.strip()):
-            raise ValueError(sentence)
-        return typed.strip()
-
-    return AfterValidator(check)
 
 
 _BY_ID: Final = "must be an id such as C0123456789; it stands at the end of the channel's details"
 _BY_TS: Final = "must be the ts of a message, such as 1763715600.000100"
 
 Channel: TypeAlias = Annotated[
-    Text, _shaped(r"#?[^\s#<>|]{1,80}", "must be a channel's id or #name, or a person's member id")
+    Text, shaped(r"#?[^\s#<>|]{1,80}", "must be a channel's id or #name, or a person's member id")
 ]
-ChannelId: TypeAlias = Annotated[Text, _shaped(r"[CDGUW][A-Z0-9]{2,20}", _BY_ID)]
-Moment: TypeAlias = Annotated[Text, _shaped(r"\d{1,12}\.\d{1,9}", _BY_TS)]
-Member: TypeAlias = Annotated[Text, _shaped(r"[UW][A-Z0-9]{2,20}", "must be a member id such as U0123456789")]
-MaybeMoment: TypeAlias = Annotated[Text, _shaped(r"(\d{1,12}\.\d{1,9})?", _BY_TS)]
+ChannelId: TypeAlias = Annotated[Text, shaped(r"[CDGUW][A-Z0-9]{2,20}", _BY_ID)]
+Moment: TypeAlias = Annotated[Text, shaped(r"[0-9]{1,12}\.[0-9]{1,9}", _BY_TS)]
+Member: TypeAlias = Annotated[Text, shaped(r"[UW][A-Z0-9]{2,20}", "must be a member id such as U0123456789")]
+MaybeMoment: TypeAlias = Annotated[Text, shaped(r"([0-9]{1,12}\.[0-9]{1,9})?", _BY_TS)]
 
 _ID: Final = "its id, at the end of the channel's details: C0123456789"
 _TS: Final = "the ts of an earlier step or of the event"

@@ -6,11 +6,10 @@ import ssl
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import Any, Final, NoReturn, cast
 
 from app.sdk.addresses import SMTP_PORTS, AddressGuard
-from app.sdk.channels import Channel, Security, Upgrade, open_channel
+from app.sdk.channels import Channel, Server, Upgrade, open_channel
 from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
 from app.sdk.mail import Outgoing
 
@@ -20,22 +19,6 @@ _PORTS: Final = SMTP_PORTS | {1025}
 _AUTH_CODES: Final = frozenset({530, 534, 535, 538})
 _GOODBYE_S: Final = 2.0
 _MAX_SENTENCE_CHARS: Final = 160
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Server:
-    """A mail server and how to sign in to it; `greets_as` is the domain we give in EHLO."""
-
-    host: str
-    port: int
-    security: Security
-    username: str
-    password: str
-    accept_self_signed: bool
-    greets_as: str
-
-    def __repr__(self) -> str:
-        return f"Server({self.host}:{self.port})"
 
 
 @contextmanager

@@ -1,15 +1,18 @@
-"""Telegram's Bot API: calling a method, and what its refusals mean."""
+"""Telegram's Bot API: calling a method, posting with it, and what its refusals mean."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Annotated, Any, Final, TypeAlias
 
 from pydantic import SecretStr
 
 from app.sdk import values
 from app.sdk.answers import Answer
-from app.sdk.context import Context
+from app.sdk.context import Context, FileRef
 from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
+from app.sdk.fields import Text
+from app.sdk.multipart import Upload, multipart
 from app.sdk.said import is_later, json_object, not_now, sentence
+from app.sdk.shapes import shaped
 
 _TELEGRAM: Final = "https://api.telegram.org"
 _DEADLINE_S: Final = 20.0
@@ -35,6 +38,49 @@ _MENDS: Final = {
     "image_process_failed": "the file is no picture that telegram knows; send it as a document",
 }
 
+_UPLOAD_DEADLINE_S: Final = 60.0
+# https://core.telegram.org/bots/api#sending-files
+_MOST_BYTES: Final = {"photo": 10 * 1024 * 1024, "document": 50 * 1024 * 1024}
+
+Token: TypeAlias = Annotated[
+    SecretStr,
+    shaped(
+        r"[0-9]{3,20}:[A-Za-z0-9_-]{20,100}", "must look like 123456789:AA…; copy it whole from @BotFather"
+    ),
+]
+HookSecret: TypeAlias = Annotated[
+    SecretStr,
+    shaped(r"([A-Za-z0-9_-]{16,256})?", "must have at least 16 letters, digits, _ or -, and nothing else"),
+]
+Chat: TypeAlias = Annotated[
+    Text, shaped(r"(?a:-?\d{1,20}|@\w{4,40})", "must be a chat's number, or the @name of a channel")
+]
+Posted: TypeAlias = Mapping[str, Any]
+
+
+def post(
+    ctx: Context, bot_token: SecretStr, kind: str, content: Mapping[str, Any], *, file: FileRef | None = None
+) -> Posted:
+    """A message, photo or document in the chat that `content` names; what later steps can use of it."""
+    body = {"json": content} if file is None else _form(ctx, kind, content, file)
+    sent = call(ctx, bot_token, f"send{kind.capitalize()}", chat=str(content["chat_id"]), **body)
+    chat = sent.get("chat") or {}
+    return {
+        "message_id": sent.get("message_id"),
+        "chat": {"id": chat.get("id"), "title": chat.get("title") or chat.get("first_name")},
+    }
+
+
+def _form(ctx: Context, kind: str, content: Mapping[str, Any], file: FileRef) -> dict[str, Any]:
+    """Raises RejectedError before anything is sent when Telegram would not take the file."""
+    found = ctx.files.find(file)
+    if found.bytes > _MOST_BYTES[kind]:
+        most = _MOST_BYTES[kind] // 1024**2
+        raise RejectedError(f"{found.name} is larger than the {most} MB that telegram takes for a {kind}")
+    upload = Upload(kind, found.name, found.type, b"".join(ctx.files.open(found)))
+    content_type, body = multipart({name: values.text(value) for name, value in content.items()}, upload)
+    return {"headers": {"Content-Type": content_type}, "content": body, "deadline_s": _UPLOAD_DEADLINE_S}
+
 
 def call(
     ctx: Context,
@@ -46,7 +92,7 @@ def call(
     **sent: Any,
 ) -> Mapping[str, Any]:
     """Telegram's result. The address holds the token: nothing may repeat it."""
-    url = f"{(ctx.base_url or _TELEGRAM).rstrip('/')}/bot{bot_token.get_secret_value()}/{method}"
+    url = ctx.placed(f"{_TELEGRAM}/bot{bot_token.get_secret_value()}/{method}")
     answer = ctx.http.request("POST", url, deadline_s=deadline_s, follow_redirects=False, **sent)
     said = json_object(answer)
     if answer.status == 200 and said.get("ok") is True:

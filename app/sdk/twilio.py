@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, TypeAlias
 
-from pydantic import AfterValidator, SecretStr, ValidationInfo, field_validator
+from pydantic import SecretStr, ValidationInfo, field_validator
 
 from app.sdk.answers import Answer, parse_retry_after
 from app.sdk.context import Context
 from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.lazily import lazily
-from app.sdk.urls import parse_url
+from app.sdk.shapes import shaped
 
 _rest: Any = lazily("twilio.rest")
 
@@ -21,7 +21,6 @@ _DEADLINE_S: Final = 20.0
 _MAX_SAID_CHARS: Final = 160
 # Without an environment of its own the client would read edge, region and log-in from ours.
 _NO_ENVIRONMENT: Final = {"TWILIO_EDGE": ""}
-_PUBLIC_URL: Final = re.compile(r"https?://[^\s/?#@\"<>]+[^\s\"<>]*", re.IGNORECASE)
 _IN_PATH: Final = re.compile(r"/PhoneNumbers/([^/?]+)")
 
 # https://www.twilio.com/docs/api/errors
@@ -69,20 +68,30 @@ _MENDS: Final = {
 }
 
 
-def public_url(typed: str) -> str:
-    """An address that Twilio can call; raises ValueError."""
-    if not _PUBLIC_URL.fullmatch(typed.strip()):
-        raise ValueError("must be a public address that begins with https://")
-    return typed.strip()
+_PUBLIC: Final = r"(?i:https?)://[^\s/?#@\"<>]+[^\s\"<>]*"
+_NOT_PUBLIC: Final = "must be a public address that begins with https://"
 
+PublicUrl: TypeAlias = Annotated[Text, shaped(_PUBLIC, _NOT_PUBLIC)]
+CallbackUrl: TypeAlias = Annotated[Text, shaped(f"({_PUBLIC})?", _NOT_PUBLIC)]
+AccountSid: TypeAlias = Annotated[
+    Text,
+    shaped("AC[0-9a-fA-F]{32}", "must be AC and 32 letters and digits; copy it from the twilio console"),
+]
+KeySid: TypeAlias = Annotated[
+    Text,
+    shaped("(SK[0-9a-fA-F]{32})?", "must be SK and 32 letters and digits; copy it from the twilio console"),
+]
 
-CallbackUrl: TypeAlias = Annotated[Text, AfterValidator(lambda typed: public_url(typed) if typed else "")]
+# A field of every message that is sent.
+STATUS_URL: Final = setting(
+    "Report the status to", "", help="the address of a rule whose trigger is message status changed"
+)
 
 
 class TwilioAccount(Settings):
     """What every use of Twilio needs; an integration adds its sender."""
 
-    account_sid: Text = setting(
+    account_sid: AccountSid = setting(
         "Account SID",
         example="AC00000000000000000000000000000000",
         where="console.twilio.com → account info",
@@ -94,7 +103,7 @@ class TwilioAccount(Settings):
         example="12345678901234567890123456789012",
         where="console.twilio.com → account info",
     )
-    key_sid: Text = setting(
+    key_sid: KeySid = setting(
         "API key SID",
         "",
         help="instead of the auth token for what is sent; it can be revoked by itself",
@@ -106,20 +115,6 @@ class TwilioAccount(Settings):
         help="twilio shows it once, when the key is made",
         validate_default=True,
     )
-
-    @field_validator("account_sid")
-    @classmethod
-    def _is_account(cls, sid: str) -> str:
-        if not re.fullmatch(r"AC[0-9a-fA-F]{32}", sid.strip()):
-            raise ValueError("must be AC and 32 letters and digits; copy it from the twilio console")
-        return sid.strip()
-
-    @field_validator("key_sid")
-    @classmethod
-    def _is_key(cls, sid: str) -> str:
-        if sid.strip() and not re.fullmatch(r"SK[0-9a-fA-F]{32}", sid.strip()):
-            raise ValueError("must be SK and 32 letters and digits; copy it from the twilio console")
-        return sid.strip()
 
     @field_validator("key_secret")
     @classmethod
@@ -210,7 +205,7 @@ class _Transport:
     ) -> Any:
         answer = self.ctx.http.request(
             method,
-            f"{self.ctx.base_url.rstrip('/')}{parse_url(uri).path}" if self.ctx.base_url else uri,
+            self.ctx.placed(uri),
             params=params,
             form=data,
             headers={**(headers or {}), "Authorization": _basic(auth or ("", ""))},

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from app.sdk.addresses import canonical_host, refusal
 from app.sdk.errors import RejectedError
@@ -110,6 +110,14 @@ def _clean_header(name: str, value: str) -> bytes:
         return value.strip(" \t").encode()
     except UnicodeError:
         raise RejectedError(f"header {shown!r} contains a character that cannot be sent") from None
+
+
+def placed(url: str, base_url: str | None) -> str:
+    """The address at the operator's own server, where one stands in for the service."""
+    if base_url is None:
+        return url
+    parts = urlsplit(url)
+    return base_url.rstrip("/") + parts.path + (f"?{parts.query}" if parts.query else "")
 
 
 def looks_secret(header: str) -> bool:

@@ -304,7 +304,6 @@ def test_a_rule_that_is_edited_between_looks_misses_no_row(sheet: Watched, sheet
     assert sheet.look() == ["A-2", "A-3"]
 
 
-@pytest.mark.xfail(strict=True, reason="spreadsheet and sheet are not marked as the place that is watched")
 def test_another_sheet_begins_anew(sheet: Watched, sheets: SheetsApi) -> None:
     sheet.edit(sheet="Archive")
     first = sheet.look()

@@ -1,30 +1,47 @@
 """The example of docs/integrations.md works as it is written."""
 
+import importlib.util
 import re
-from collections.abc import Mapping
+import sys
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
-from pydantic import SecretStr
 
-from app.sdk.declare import Context, Integration, Sample
 from app.sdk.errors import AuthError
-from app.sdk.fields import Settings, Text, setting
-from app.sdk.http import raise_for_status
 from tests.providers.http import http_server, says_json
 
 DOC = Path(__file__).parents[2] / "docs" / "integrations.md"
+# What the example leaves out.
+IMPORTS = """
+from collections.abc import Mapping
+from typing import Annotated, Any, TypeAlias
+
+from pydantic import SecretStr
+
+from app.sdk.declare import Context, Integration
+from app.sdk.fields import Settings, Text, setting
+from app.sdk.http import raise_for_status
+from app.sdk.shapes import shaped
+"""
+
+
+def blocks(language):
+    return re.findall(rf"```{language}\n(.*?)```", DOC.read_text(), re.DOTALL)
 
 
 @pytest.fixture
-def weather():
-    offered = [Context, Integration, Mapping, Sample, SecretStr, Settings, raise_for_status, setting]
-    names = {one.__name__: one for one in offered}
-    names |= {"Any": Any, "Text": Text, "__name__": "app.integrations.weather"}
-    exec("\n".join(re.findall(r"```python\n(.*?)```", DOC.read_text(), re.DOTALL)), names)
-    return names["weather"]
+def weather(tmp_path, monkeypatch):
+    """The integration of the files that the page shows."""
+    file = tmp_path / "weather.py"
+    file.write_text("\n".join([IMPORTS, *blocks("python")]))
+    (tmp_path / "samples").mkdir()
+    (tmp_path / "samples" / "weather.json").write_text(*blocks("json"))
+    spec = importlib.util.spec_from_file_location("weather", file)
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, "weather", module)
+    spec.loader.exec_module(module)
+    return module.weather
 
 
 def answer(request):
@@ -48,3 +65,10 @@ def test_the_example_can_be_checked_and_called(ctx, weather):
 def test_the_example_tells_a_wrong_key(ctx, weather):
     with http_server(answer) as server, pytest.raises(AuthError):
         weather.check_call(replace(ctx, base_url=server.url), weather.settings(api_key="wk_2"))
+
+
+def test_the_example_has_the_samples_beside_it(weather):
+    (sample,) = weather.actions["forecast"].samples
+
+    assert weather.actions["forecast"].params.model_validate(sample.params).city == "Oslo"
+    assert sample.output == {"sky": "clear"}

@@ -16,7 +16,7 @@ from app import integrations
 from app.sdk.addresses import AddressGuard
 from app.sdk.declare import Action, Context, Integration, Occurrence, Reply, Trigger
 from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
-from app.sdk.fields import Settings, is_secret, reveal, secret_names
+from app.sdk.fields import Settings, is_secret, place_of, reveal, secret_names
 from app.sdk.http import HttpClient
 from tests.integrations.conftest import NOW
 from tests.integrations.lent import Counted, Remembered
@@ -24,6 +24,7 @@ from tests.integrations.lent import Counted, Remembered
 ROOT = Path(__file__).parents[2]
 FORBIDDEN = {"flask", "sqlalchemy", "rq", "redis", "gevent", "os", "subprocess", "requests", "urllib3"}
 MAX_LINES = 300
+SAMPLES = Path(integrations.__file__).parent / "samples"
 
 CATALOGUE = integrations.load()
 INTEGRATIONS = list(CATALOGUE)
@@ -66,6 +67,11 @@ def accounts_for(action: Action) -> list[Settings | None]:
 
 def source_of(integration: Integration) -> Path:
     return Path(importlib.import_module(integration.module).__file__)
+
+
+def missing(part: Action | Trigger) -> str:
+    key, _, name = part.key.partition(".")
+    return f'add samples of {part.key}: a list under "{name}" in {SAMPLES / f"{key}.json"}'
 
 
 def assert_plain(message: str) -> None:
@@ -153,7 +159,7 @@ def test_a_model_gives_a_json_schema(model):
 
 @each_action
 def test_an_action_has_samples_that_its_own_model_accepts(action):
-    assert action.samples
+    assert action.samples, missing(action)
     for sample in action.samples:
         action.params.model_validate(sample.params)
         json.dumps(dict(sample.output), allow_nan=False)
@@ -162,9 +168,17 @@ def test_an_action_has_samples_that_its_own_model_accepts(action):
 
 @each_trigger
 def test_a_trigger_has_samples_that_are_json(trigger):
-    assert trigger.samples
+    assert trigger.samples, missing(trigger)
     for sample in trigger.samples:
         assert json.loads(json.dumps(dict(sample), allow_nan=False)) == sample
+
+
+def test_every_sample_belongs_to_an_action_or_trigger():
+    kept = {
+        f"{file.stem}.{name}" for file in SAMPLES.glob("*") for name in json.loads(file.read_text("utf-8"))
+    }
+
+    assert kept <= {part.key for part in ACTIONS + TRIGGERS}
 
 
 @each_account
@@ -189,6 +203,14 @@ def test_mail_and_messages_and_posts_are_never_repeated_by_themselves():
     }
 
     assert {"smtp.send", "slack.message", "http.request"} <= posts
+
+
+@pytest.mark.parametrize("trigger", [one for one in TRIGGERS if one.sort == "poll"], ids=lambda one: one.key)
+def test_a_poll_marks_what_it_looks_at(trigger):
+    """With `place=True` on its fields: at another place it begins anew."""
+    marked = place_of(trigger.params, {})
+
+    assert marked
 
 
 # secrets

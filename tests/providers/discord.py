@@ -82,6 +82,10 @@ def refuses(status: int, code: int, message: str) -> Says:
     return says_json({"code": code, "message": message}, status)
 
 
+def busy(after_s: int) -> Says:
+    return too_many(after_s)
+
+
 def too_many(seconds: float) -> Says:
     body = {"message": "You are being rate limited.", "retry_after": seconds, "global": False}
     return says_json(body, 429, **{"Retry-After": str(int(seconds) + 1)})

@@ -55,6 +55,10 @@ class Publisher:
         return Says(200, body, headers)
 
 
+def busy(after_s: int) -> Says:
+    return Says(429, b"slow down", {"Content-Type": "text/plain", "Retry-After": str(after_s)})
+
+
 def _tags(entry: dict[str, Any], **names: str) -> str:
     return "".join(f"<{tag}>{escape(entry[name])}</{tag}>" for name, tag in names.items() if entry.get(name))
 

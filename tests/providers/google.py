@@ -82,6 +82,10 @@ def says_error(status: int, reason: str, message: str = "Not like this.", **head
     return says_json({"error": error}, status, **headers)
 
 
+def busy(after_s: int) -> Says:
+    return says_error(429, "rateLimitExceeded", "Quota exceeded.", **{"Retry-After": str(after_s)})
+
+
 def not_found(message: str = "Requested entity was not found.") -> Says:
     return says_error(404, "notFound", message)
 

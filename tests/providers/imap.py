@@ -9,6 +9,7 @@ import re
 import socketserver
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ from tests.providers.smtp import _server_tls
 
 USERNAME = "orders@example.com"
 PASSWORD = 'correct "horse" \\battery'
+BUSY = "TAG NO [UNAVAILABLE] try again later"
 
 _LINE = re.compile(rb"(?P<tag>[A-Za-z0-9]+) (?P<command>[A-Za-z]+)(?: (?P<rest>.*))?\r\n")
 _STRING = re.compile(r'"((?:[^"\\\r\n]|\\["\\])*)"|([^\s"(){%*\\]+)')
@@ -64,7 +66,10 @@ class Box:
 
 @dataclass
 class MailServer:
-    """What it holds, what it was asked, and what it is told to answer: `says` maps a command to a whole reply."""
+    """What it holds, what it was asked, and what it is told to answer: `says` maps a command to a whole reply.
+
+    An empty reply hangs up; every answer comes `pause_s` late.
+    """
 
     port: int = 0
     security: str = "none"
@@ -72,6 +77,7 @@ class MailServer:
     folders: dict[str, Box] = field(default_factory=lambda: {"INBOX": Box(), "Entw&APw-rfe": Box()})
     says: dict[str, str] = field(default_factory=dict)
     heard: list[str] = field(default_factory=list)
+    pause_s: float = 0.0
 
     @property
     def inbox(self) -> Box:
@@ -129,6 +135,7 @@ class _Conversation(socketserver.StreamRequestHandler):
         tag, command = found["tag"].decode(), found["command"].decode().upper()
         rest = (found["rest"] or b"").decode("utf-8", "replace")
         self.state.heard.append(f"{command} {rest}".strip())
+        time.sleep(self.state.pause_s)
         told = self.state.says.get(command)
         if told == "":
             return False

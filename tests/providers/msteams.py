@@ -68,8 +68,13 @@ class WorkflowServer:
         return Says(202)
 
 
-def refuses(status: int, code: str) -> Says:
-    return says_json({"error": {"code": code, "message": f"The workflow says no: {code}."}}, status)
+def refuses(status: int, code: str, **headers: str) -> Says:
+    error = {"code": code, "message": f"The workflow says no: {code}."}
+    return says_json({"error": error}, status, **headers)
+
+
+def busy(after_s: int) -> Says:
+    return refuses(429, "TooManyRequests", **{"Retry-After": str(after_s)})
 
 
 @contextmanager

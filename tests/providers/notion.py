@@ -221,6 +221,10 @@ def refuses(status: int, code: str, message: str, **headers: str) -> Says:
     )
 
 
+def busy(after_s: int) -> Says:
+    return refuses(429, "rate_limited", "You have been rate limited.", **{"Retry-After": str(after_s)})
+
+
 @contextmanager
 def notion_server() -> Iterator[NotionServer]:
     notion = NotionServer()

@@ -34,9 +34,12 @@ def says_error(status: int, message: str, kind: str, code: str | None = None, **
     )
 
 
-RATE_LIMITED = says_error(
-    429, "Rate limit reached for requests", "requests", "rate_limit_exceeded", **{"Retry-After": "20"}
-)
+def busy(after_s: int) -> Says:
+    words, after = "Rate limit reached for requests", {"Retry-After": str(after_s)}
+    return says_error(429, words, "requests", "rate_limit_exceeded", **after)
+
+
+RATE_LIMITED = busy(20)
 NO_CREDIT = says_error(
     429,
     "You exceeded your current quota, please check your plan.",

@@ -42,6 +42,10 @@ def fault(status: int, message: str, field: str | None = None, **headers: str) -
     return says_json({"errors": [{"message": message, "field": field, "help": None}]}, status, **headers)
 
 
+def busy(after_s: int) -> Says:
+    return fault(429, "too many requests", **{"Retry-After": str(after_s)})
+
+
 class SendGrid:
     """`mails` remembers what was sent, `contacts` by address."""
 

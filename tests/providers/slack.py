@@ -40,6 +40,10 @@ def _judge(request: Received) -> Says:
     return Says(200, b"ok")
 
 
+def busy(after_s: int) -> Says:
+    return Says(429, b"rate_limited", {"Retry-After": str(after_s)})
+
+
 @contextmanager
 def slack_server() -> Iterator[StandIn]:
     with http_server(answer) as stand_in:

@@ -227,6 +227,10 @@ def refuses(error: str, **more: Any) -> Says:
     return says_json({"ok": False, "error": error, **more})
 
 
+def busy(after_s: int) -> Says:
+    return says_json({"ok": False, "error": "ratelimited"}, 429, **{"Retry-After": str(after_s)})
+
+
 def _arguments(request: Received) -> dict[str, Any]:
     if request.headers.get("content-type", "").startswith("application/json"):
         return json.loads(request.body or b"{}")

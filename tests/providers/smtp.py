@@ -1,5 +1,6 @@
 """A real SMTP server (aiosmtpd) with log-in, STARTTLS or TLS, and a certificate of its own."""
 
+import asyncio
 import ipaddress
 import socket
 import ssl
@@ -23,11 +24,15 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 USERNAME = "orders@example.com"
 PASSWORD = "correct horse battery"
+BUSY = "451 4.7.1 try again later"
 
 
 @dataclass
 class Mailbox:
-    """What the server took. `rcpt` answers a recipient, `data` a message; an empty text hangs up."""
+    """What the server took. `rcpt` answers a recipient, `data` a message; an empty text hangs up.
+
+    `mail` answers a sender, such as BUSY, after `pause_s`.
+    """
 
     port: int = 0
     envelopes: list[Envelope] = field(default_factory=list)
@@ -36,6 +41,7 @@ class Mailbox:
     data: str | None = None
     log_in: bool = False
     log_ins: int = 0
+    pause_s: float = 0.0
 
     @property
     def messages(self) -> list[EmailMessage]:
@@ -44,6 +50,7 @@ class Mailbox:
     async def handle_MAIL(  # noqa: N802
         self, server: Any, session: Session, envelope: Envelope, address: str, options: list[str]
     ) -> str:
+        await asyncio.sleep(self.pause_s)
         if self.log_in and not session.authenticated:
             return "530 5.7.0 Authentication required"
         envelope.mail_from = address

@@ -133,6 +133,12 @@ def refuses(code: int, description: str, **more: Any) -> Says:
     return says_json({"ok": False, "error_code": code, "description": description, **more}, code)
 
 
+def busy(after_s: int) -> Says:
+    words = f"Too Many Requests: retry after {after_s}"
+    body = {"ok": False, "error_code": 429, "description": words, "parameters": {"retry_after": after_s}}
+    return says_json(body, 429, **{"Retry-After": str(after_s)})
+
+
 @contextmanager
 def telegram_server() -> Iterator[BotServer]:
     bot = BotServer()

@@ -56,6 +56,10 @@ def fault(status: int, code: int, message: str, **headers: str) -> Says:
     return says_json({**body, "status": status}, status, **headers)
 
 
+def busy(after_s: int) -> Says:
+    return fault(429, 20429, "Too Many Requests", **{"Retry-After": str(after_s)})
+
+
 class Twilio:
     """`sent` remembers messages; `open_to` who wrote on WhatsApp within 24 hours."""
 
