@@ -1,15 +1,16 @@
 """Connections over the API: made only when they work, shown without their secrets."""
 
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import Field
 
 from app.api.edge import noun, operation
 from app.api.fields import Body, Instant, Json, List, Paged, Shown
-from app.engine import core
+from app.engine import checks, core
 from app.extensions import db, writing
 from app.models import Connection, Role
-from app.services import connections
+from app.services import connections, paces
 from app.services.access import Actor
 from app.services.paging import slice_of
 
@@ -29,6 +30,26 @@ class ConnectionChangeIn(Body):
 
     name: str | None = Field(None, min_length=1, max_length=100)
     settings: dict[str, Json] | None = None
+
+
+class PaceIn(Body):
+    """At most so many calls a minute, over all rules and tasks; null: as many as the service takes."""
+
+    per_minute: int | None = Field(None, ge=1, le=paces.HIGHEST)
+
+
+class PaceOut(Shown):
+    """`learnt_per_minute` is what the service's refusals taught, where nobody set a limit.
+
+    `waiting` tasks wait for their turn, the last until `until`. The service is left alone until `rests_until`.
+    """
+
+    per_minute: int | None
+    learnt_per_minute: int | None
+    rests_until: Instant | None
+    cause: str | None
+    waiting: int
+    until: Instant | None
 
 
 class ConnectionOut(Shown):
@@ -74,7 +95,7 @@ def create(actor: Actor, body: ConnectionIn) -> ConnectionOut:
     engine = core.current()
     settings = connections.build_settings(engine, body.integration, body.settings, None)
     _release()
-    connections.check(engine, body.integration, settings)
+    checks.check(engine, body.integration, settings)
     with writing() as session:
         return _out(
             connections.create(session, actor, engine, body.integration, name=body.name, settings=settings)
@@ -100,7 +121,7 @@ def update(actor: Actor, connection_id: str, body: ConnectionChangeIn) -> Connec
         settings = connections.build_settings(engine, row.integration, entered, row)
         key = row.integration
         _release()
-        connections.check(engine, key, settings)
+        checks.check(engine, key, settings)
     with writing() as session:
         row = connections.update(session, actor, engine, connection_id, name=name, settings=settings)
         shown = _out(row)
@@ -116,6 +137,25 @@ def delete(actor: Actor, connection_id: str) -> None:
         connections.delete(session, actor, connection_id)
 
 
+@blueprint.get("/connections/<connection_id>/pace")
+@operation(Role.VIEWER, tag="connections", answers=PaceOut)
+def pace(actor: Actor, connection_id: str) -> PaceOut:
+    """How fast it may be used, and how many tasks wait for it."""
+    session = db.session()
+    row = connections.get(session, actor, connection_id)
+    return PaceOut(**asdict(paces.views(session, actor).get(row.id, paces.FREE)))
+
+
+@blueprint.put("/connections/<connection_id>/pace")
+@operation(Role.EDITOR, tag="connections", body=PaceIn, answers=PaceOut)
+def limit(actor: Actor, body: PaceIn, connection_id: str) -> PaceOut:
+    """Set or lift its limit."""
+    with writing() as session:
+        paces.limit(session, actor, connection_id, body.per_minute)
+    core.current().doorbell.ring()
+    return PaceOut(**asdict(paces.views(db.session(), actor).get(connection_id, paces.FREE)))
+
+
 @blueprint.post("/connections/<connection_id>/check")
 @operation(Role.EDITOR, tag="connections", answers=CheckedOut)
 def check(actor: Actor, connection_id: str) -> CheckedOut:
@@ -124,7 +164,7 @@ def check(actor: Actor, connection_id: str) -> CheckedOut:
     row = connections.get(db.session(), actor, connection_id)
     db.session().expunge(row)
     _release()
-    works, sentence = connections.recheck(engine, row)
+    works, sentence = checks.recheck(engine, row)
     with writing() as session:
         row = connections.get(session, actor, connection_id)
         connections.mark(session, row, healthy=works, cause=None if works else sentence)

@@ -9,7 +9,7 @@ import structlog
 from gevent import Timeout
 from pydantic import ValidationError
 
-from app.engine import policy, secrets, tokens
+from app.engine import pace, policy, secrets, tokens
 from app.engine.claim import Claimed
 from app.engine.core import Engine
 from app.engine.lend import lend
@@ -37,6 +37,8 @@ class Call:
     params: Settings
     given: Any
     repeatable: bool
+    # The connection's row as `secrets.account` gives it.
+    account: Any
 
 
 def prepare(engine: Engine, task: Claimed, given: Any) -> Call:
@@ -46,10 +48,13 @@ def prepare(engine: Engine, task: Claimed, given: Any) -> Call:
             f"the action {task.action} is not installed here; choose another one for this step"
         )
     params = valid_params(action, given)
-    return Call(action, _open(engine, task), params, given, action.is_repeatable(params))
+    account = _account(engine, task)
+    settings = tokens.fresh(engine, account) if account is not None else None
+    return Call(action, settings, params, given, action.is_repeatable(params), account)
 
 
-def _open(engine: Engine, task: Claimed) -> Settings | None:
+def _account(engine: Engine, task: Claimed) -> Any:
+    """The task's connection, once it may be used. Raises HeldError, PacedError."""
     if task.connection_id is None:
         return None
     connection_id = task.connection_id
@@ -57,7 +62,12 @@ def _open(engine: Engine, task: Claimed) -> Settings | None:
     row = when_possible(task, lambda: secrets.account(engine, task.workspace_id, connection_id))
     if not row.healthy:
         raise HeldError(f"held: the connection {row.name} is broken ({row.health_cause}); connect it again")
-    return tokens.fresh(engine, row)
+    if row.paced:
+        wanted = pace.Wanted(row.id, row.name, task.turn_at)
+        wait = when_possible(task, lambda: engine.writer.submit_to(pace.enter, wanted))
+        if wait is not None:
+            raise wait
+    return row
 
 
 def call_for(call: Call, engine: Engine, task: Claimed, run: RunMaterial | None) -> Any:

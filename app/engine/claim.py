@@ -9,13 +9,14 @@ from typing import Any
 import sqlalchemy as sa
 
 from app import clock
+from app.engine import hold
 from app.engine.policy import LEASE
 from app.models import Queue, Run, State, StepKind, Task
 
 CLAIMED_COLUMNS = (
     Task.id, Task.workspace_id, Task.queue_id, Task.run_id, Task.path, Task.step, Task.kind, Task.action,
     Task.connection_id, Task.params, Task.params_sealed, Task.attempt, Task.max_attempts, Task.fence, Task.priority,
-    Task.worker_id,
+    Task.worker_id, Task.turn_at,
 )  # fmt: skip
 
 
@@ -39,6 +40,7 @@ class Claimed:
     fence: int
     priority: int
     worker_id: str
+    turn_at: datetime | None
 
 
 # More than a claim takes: those whose limits are reached must not hide the others.
@@ -63,7 +65,10 @@ def claim(
 
     Half of the places go to queues by priority, the other half is spread evenly, so that none starves.
     `queue_id` names one queue, taken by a user's own program; without it those queues are left alone.
+    None while outgoing work is held.
     """
+    if hold.held(connection):
+        return []
     now = clock.now()
     lanes = list(_lanes(connection, limit, now, queue_id))
     taken: list[Claimed] = []

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
 
@@ -10,13 +10,14 @@ import sqlalchemy as sa
 import structlog
 
 from app import clock
-from app.engine import flow, masking, policy, record
-from app.engine.call import HeldError, bug, call_for, own_params, prepare, when_possible
+from app.engine import flow, masking, pace, policy, record
+from app.engine.call import Call, HeldError, bug, call_for, own_params, prepare, when_possible
 from app.engine.claim import Claimed
 from app.engine.commit import Together
 from app.engine.core import Engine
 from app.engine.following import follow
 from app.engine.material import RunMaterial
+from app.engine.pace import PacedError
 from app.errors import SealError
 from app.models import Connection, StepKind
 from app.sdk import jsonvalues, templates
@@ -49,6 +50,8 @@ def _execute(engine: Engine, task: Claimed, run: RunMaterial | None) -> Claimed 
         log.warning("task_not_ours", task=task.id, fence=task.fence)
     except (HeldError, SealError) as error:
         trying.hold(str(error))
+    except PacedError as error:
+        trying.wait(error)
     except TemporaryError as error:
         trying.later(error)
     except AuthError as error:
@@ -69,6 +72,8 @@ class _Try:
     task: Claimed
     run: RunMaterial | None
     trace: record.Trace
+    # What its connection's service made of the call.
+    failure: pace.Failure | None = None
 
     def filter(self) -> Claimed | None:
         place = self._place()
@@ -87,10 +92,29 @@ class _Try:
         if not call.repeatable:
             self._write(record.begin, record.Beginning(self.task, self.trace))
             self.trace = replace(self.trace, announced=True)
-        output = self._storable(call_for(call, self.engine, self.task, self.run))
+        output = self._storable(self._call(call))
         if self.run is not None:
             self.run.outputs[str(self.task.step)] = output
         return self._succeed(output)
+
+    def _call(self, call: Call) -> Any:
+        began_at = clock.now()
+        try:
+            output = call_for(call, self.engine, self.task, self.run)
+        except TemporaryError as error:
+            if call.account is not None:
+                self.failure = pace.Failure(call.account, said(error), began_at, error.after)
+            raise
+        except RejectedError:
+            self._answered(call)
+            raise
+        self._answered(call)
+        return output
+
+    def _answered(self, call: Call) -> None:
+        """Whatever the service said, it is there."""
+        if call.account is not None and call.account.paced:
+            self.engine.writer.post(partial(pace.went_well, connection_id=call.account.id))
 
     def _storable(self, output: Any) -> Any:
         """What was done stays done, though what came back has no JSON form."""
@@ -129,17 +153,39 @@ class _Try:
 
     def later(self, error: TemporaryError) -> None:
         """Try again, or ask a person when it may have been done and must not be done twice."""
+        cause = said(error)
         if self.trace.announced and error.sent:
-            question = f"{said(error)}; nobody knows whether it was done: look there, then say whether to do it again"
+            question = (
+                f"{cause}; nobody knows whether it was done: look there, then say whether to do it again"
+            )
             self._end(lambda connection: record.ask(connection, self.task, self.trace, question))
-            return
-        if self.task.attempt >= self.task.max_attempts:
-            self.fail(f"{said(error)}; tried {self.task.attempt} times, run it again when that is mended")
-            return
-        due_at = clock.now() + timedelta(seconds=policy.pause_s(self.task.attempt, after_s=error.after))
-        self._end(
-            lambda connection: record.retry(connection, self.task, self.trace, said(error), due_at=due_at)
-        )
+        elif self._was_too_much(error):
+            self._wait(f"{pace.WAITS}{cause}", self._pause(error))
+        elif self.task.attempt >= self.task.max_attempts:
+            self.fail(f"{cause}; tried {self.task.attempt} times, run it again when that is mended")
+        else:
+            due_at = self._pause(error)
+            self._end(
+                lambda connection: record.retry(connection, self.task, self.trace, cause, due_at=due_at)
+            )
+
+    def _was_too_much(self, error: TemporaryError) -> bool:
+        """The service takes no more calls for now: nobody's fault, and no attempt."""
+        if self.failure is None or error.after is None:
+            return False
+        return pace.is_patient(self.failure.account.ailing_since, clock.now())
+
+    def _pause(self, error: TemporaryError) -> datetime:
+        return clock.now() + timedelta(seconds=policy.pause_s(self.task.attempt, after_s=error.after))
+
+    def wait(self, wait: PacedError) -> None:
+        self._wait(said(wait), wait.due_at, wait.turn)
+
+    def _wait(self, cause: str, due_at: datetime, turn_at: datetime | None = None) -> None:
+        def unit(connection: sa.Connection) -> None:
+            record.hold(connection, self.task, self.trace, cause, due_at=due_at, turn_at=turn_at)
+
+        self._end(unit)
 
     def refused(self, error: AuthError) -> None:
         """The account is marked broken and its tasks held; without an account there is nothing to mend."""
@@ -155,16 +201,20 @@ class _Try:
         self._end(unit)
 
     def hold(self, cause: str) -> None:
-        due_at = clock.now() + policy.HOLD
-        self._end(
-            lambda connection: record.hold(connection, self.task, self.trace, said(cause), due_at=due_at)
-        )
+        self._wait(said(cause), clock.now() + policy.HOLD)
 
     def fail(self, cause: str) -> None:
         self._end(lambda connection: record.fail(connection, self.task, self.trace, said(cause)))
 
     def _end(self, unit: Unit) -> None:
-        submit = partial(self.engine.writer.submit, unit, subject=self._subject)
+        failure = self.failure
+
+        def ended(connection: sa.Connection) -> None:
+            unit(connection)
+            if failure is not None:
+                pace.failed(connection, failure)
+
+        submit = partial(self.engine.writer.submit, ended, subject=self._subject)
         try:
             when_possible(self.task, submit)
         except record.StaleError:

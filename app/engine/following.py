@@ -58,7 +58,7 @@ def follow(task: Claimed, place: Place) -> Following:
     values["same_queue"] = task.queue_id if mine else None
     if not mine:
         return Following(str(task.run_id), values, None)
-    known = row | {"queue_id": task.queue_id, "params": None, "params_sealed": None}
+    known = row | {"queue_id": task.queue_id, "params": None, "params_sealed": None, "turn_at": None}
     return Following(
         str(task.run_id), values, Claimed(**{field.name: known[field.name] for field in fields(Claimed)})
     )

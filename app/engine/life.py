@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import clock, ids
-from app.engine import enqueue, flow, record, secrets, start
+from app.engine import enqueue, flow, payloads, record, removal, secrets, start
 from app.engine.core import Engine
 from app.errors import ConflictError, InvalidError
 from app.models import RuleVersion, Run, State, Task
@@ -74,6 +74,7 @@ def retry_task(session: Session, engine: Engine, task: Task) -> Replay:
         return Replay(
             str(session.scalar(sa.select(Task.retried_by).where(Task.id == task.id))), repeated=True
         )
+    removal.require_task_data(session.connection(), task.id)
     sealed = task.params_sealed
     if sealed is not None:
         plain = secrets.open_sealed(engine.keyring, sealed, bound_to=task.id)
@@ -91,6 +92,7 @@ def retry_task(session: Session, engine: Engine, task: Task) -> Replay:
         retry_of=task.id,
     )
     enqueue.store_task(session.connection(), new)
+    removal.require_task_data(session.connection(), task.id)
     return Replay(new_id, repeated=False)
 
 
@@ -106,33 +108,45 @@ def resolve_task(session: Session, task: Task, resolution: Resolution, by: str) 
 
     Raises ConflictError when the task asks nothing (any more).
     """
-    changes: dict[Resolution, dict[str, Any]] = {
-        "done": {
-            "state": State.SUCCEEDED,
-            "finished_at": clock.now(),
-            "cause": f"{by} said that it was done",
-        },
-        "again": {"state": State.QUEUED, "due_at": clock.now(), "cause": f"{by} said to do it again"},
-        "skip": {"state": State.CANCELED, "finished_at": clock.now(), "cause": f"skipped by {by}"},
+    causes: dict[Resolution, str] = {
+        "done": f"{by} said that it was done",
+        "again": f"{by} said to do it again",
+        "skip": f"skipped by {by}",
     }
-    connection = session.connection()
+    if not settle(session.connection(), task, resolution, cause=causes[resolution]):
+        raise ConflictError(f"this task is {task.state}; there is no open question")
+
+
+def settle(
+    connection: sa.Connection, task: Any, resolution: Resolution, *, cause: str, output: Any = None
+) -> bool:
+    """Settle the question that this row of a task asks; False where it is settled, or another one by now."""
+    states = {"done": State.SUCCEEDED, "again": State.QUEUED, "skip": State.CANCELED}
+    over = {"due_at": clock.now()} if resolution == "again" else {"finished_at": clock.now()}
     changed = connection.execute(
         sa.update(Task)
-        .where(Task.id == task.id, Task.state == State.UNCERTAIN)
-        .values(lease_until=None, worker_id=None, fence=Task.fence + 1, **changes[resolution])
-    )
+        .where(Task.id == task.id, Task.state == State.UNCERTAIN, Task.fence == task.fence)
+        .values(
+            state=states[resolution], cause=cause, lease_until=None, worker_id=None, fence=Task.fence + 1,
+            asked=None, ask_at=None, **over,
+        )
+    )  # fmt: skip
     if not changed.rowcount:
-        raise ConflictError(f"this task is {task.state}; there is no open question")
-    if task.run_id is None:
-        return
-    if resolution == "again":
+        return False
+    if output is not None:
+        inline, payload_id = payloads.store(connection, task.workspace_id, output)
+        connection.execute(
+            sa.update(Task).where(Task.id == task.id).values(output=inline, payload_id=payload_id)
+        )
+    if task.run_id is not None and resolution == "again":
         record.mark_run(connection, task.run_id, State.QUEUED, None)
-    else:
+    elif task.run_id is not None:
         _go_on(connection, task)
+    return True
 
 
-def _go_on(connection: sa.Connection, task: Task) -> None:
-    """Queue the step after one that a person settled."""
+def _go_on(connection: sa.Connection, task: Any) -> None:
+    """Queue the step after one that was settled."""
     run_id = str(task.run_id)
     version_id = connection.scalar(sa.select(Run.version_id).where(Run.id == run_id))
     following = flow.after(flow.definition(connection, str(version_id)), task.path)
@@ -147,7 +161,8 @@ def replay_run(session: Session, run: Run, *, from_step: str | None = None, newe
     """A new run for the same event; once, however often it is clicked.
 
     `from_step` keeps what the steps before it gave. `newest` takes the rule as it is published now.
-    Raises ConflictError while the run goes on, InvalidError for a step that is not there or was not reached.
+    Raises ConflictError while the run goes on and when its data were removed, InvalidError for a step that is
+    not there or was not reached.
     """
     if run.finished_at is None:
         raise ConflictError(f"this run is {run.state}; cancel it or let it end, then run it again")
@@ -161,6 +176,7 @@ def replay_run(session: Session, run: Run, *, from_step: str | None = None, newe
         start.start_runs(connection, [again])
     else:
         _replay_from(connection, again, place, kept)
+    removal.require_run_data(connection, run.id, kept_steps=place is not None)
     return Replay(again.run_id, repeated=False)
 
 
@@ -203,9 +219,8 @@ def _replay_from(
     start.queue_steps(connection, [(again.workspace_id, again.run_id, place)])
 
 
-def release_held(session: Session, connection_id: str) -> int:
+def release_held(connection: sa.Connection, connection_id: str) -> int:
     """Queue what waited for this connection to be mended; how many tasks."""
-    connection = session.connection()
     rows = connection.execute(
         sa.update(Task)
         .where(

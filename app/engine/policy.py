@@ -4,10 +4,13 @@ import random
 from datetime import timedelta
 
 MAX_ATTEMPTS = 8
-# Pauses of up to 20 s, 1 min, 3 min … 4 h: with full jitter eight attempts take about three hours.
+# Pauses of up to 20 s, 1 min, 3 min … 4 h: with jitter eight attempts take about three hours.
 _FIRST_PAUSE_S = 20.0
 _FACTOR = 3.0
 _LONGEST_S = 24 * 3600.0
+# Never less than a tenth of it: by chance alone all attempts could be used up within minutes, while a service
+# is away for ten. So eight attempts take at least half an hour.
+_LEAST_PART = 0.1
 # Three workers died with it: the action itself is what kills them.
 MAX_LOST = 3
 # A claimed task belongs to its worker for so long, renewed while it works.
@@ -22,7 +25,7 @@ MAX_DEPTH = 10
 
 
 def pause_s(attempt: int, *, after_s: float | None = None, random_part: float | None = None) -> float:
-    """Seconds to wait after the given attempt (1, 2, …): exponential with full jitter.
+    """Seconds to wait after the given attempt (1, 2, …): exponential, with jitter over nine tenths of it.
 
     At least `after_s`, as the service asked for it, and then a little more, so that not all come at once.
     """
@@ -32,4 +35,4 @@ def pause_s(attempt: int, *, after_s: float | None = None, random_part: float | 
         # The order matters: a NaN becomes zero.
         after_s = max(0.0, after_s)
         return min(after_s, _LONGEST_S) + part * min(longest, max(1.0, after_s * 0.1))
-    return part * longest
+    return (_LEAST_PART + (1 - _LEAST_PART) * part) * longest

@@ -11,13 +11,13 @@ from gevent.pool import Pool
 from pydantic import ValidationError
 
 from app import clock
-from app.engine import secrets, tokens
+from app.engine import alerts, hold, secrets, standstill, tokens
 from app.engine.core import Engine
 from app.engine.enqueue import Armed, Arrival, store_events
 from app.engine.lend import lend
 from app.errors import SealError
 from app.extensions import read_connection
-from app.models import Connection, Trigger, TriggerKind
+from app.models import AlertKind, Connection, Rule, Trigger, TriggerKind
 from app.sdk.declare import Batch
 from app.sdk.declare import Trigger as Declared
 from app.sdk.errors import AuthError, IntegrationError, TemporaryError
@@ -30,8 +30,14 @@ _AT_ONCE = 20
 _DEADLINE_S = 120.0
 # Kept per trigger, so that an item that comes again between two looks is known.
 KEYS_KEPT = 5000
+# So long after its time a look counts as not done; one that has begun is over by then.
+LATE_LOOK = timedelta(seconds=_DEADLINE_S + 30)
 _SHORTEST = timedelta(seconds=5)
 _BUSY = timedelta(minutes=1)
+
+
+class WaitsError(IntegrationError):
+    """There is nothing to look with until somebody connects the account again."""
 
 
 class Poller:
@@ -46,7 +52,7 @@ class Poller:
         started = 0
         for row in self._due(self._pool.free_count()):
             next_at = clock.now() + interval(self._engine, row)
-            if self._engine.writer.submit(partial(_take, row=row, next_at=next_at)):
+            if self._engine.writer.submit(partial(_take, engine=self._engine, row=row, next_at=next_at)):
                 self._pool.spawn(look, self._engine, row, next_at)
                 started += 1
         return started
@@ -58,6 +64,8 @@ class Poller:
         if not limit:
             return []
         with read_connection(self._engine.database) as connection:
+            if hold.held(connection):
+                return []
             return list(
                 connection.execute(
                     sa.select(Trigger.__table__)
@@ -88,6 +96,8 @@ def look(engine: Engine, row: Any, next_at: datetime) -> int:
     except TemporaryError as error:
         after = max(_BUSY, timedelta(seconds=error.after or 0))
         _note(engine, row, next_at, str(error), due_at=max(next_at, clock.now() + after))
+    except WaitsError as error:
+        _note(engine, row, next_at, str(error), due_at=next_at, counts=False)
     except (IntegrationError, SealError) as error:
         _note(engine, row, next_at, str(error), due_at=next_at)
     except ValidationError:
@@ -121,18 +131,35 @@ def _account(engine: Engine, row: Any, declared: Declared) -> Settings | None:
         return None
     account = secrets.account(engine, row.workspace_id, row.connection_id)
     if not account.healthy:
-        raise IntegrationError(f"waits: the connection {account.name} is broken; connect it again")
+        raise WaitsError(f"waits: the connection {account.name} is broken; connect it again")
     return tokens.fresh(engine, account)
 
 
-def _take(connection: sa.Connection, row: Any, next_at: datetime) -> bool:
+def _take(connection: sa.Connection, engine: Engine, row: Any, next_at: datetime) -> bool:
     """Whether this look is ours: the next one is due then, also when this process dies now."""
     changed = connection.execute(
         sa.update(Trigger)
         .where(Trigger.id == row.id, Trigger.next_due_at == row.next_due_at)
         .values(next_due_at=next_at)
     )
+    if changed.rowcount and clock.now() - row.next_due_at >= interval(engine, row) + LATE_LOOK:
+        _tell_late(connection, engine, row)
     return bool(changed.rowcount)
+
+
+def _tell_late(connection: sa.Connection, engine: Engine, row: Any) -> None:
+    name = connection.scalar(sa.select(Rule.name).where(Rule.id == row.rule_id)) or "a rule"
+    since = standstill.length(clock.now() - row.next_due_at)
+    sentence = f"{name} did not look for {since}; it looks again now, and finds what came meanwhile"
+    cause = alerts.Cause(
+        workspace_id=row.workspace_id,
+        kind=AlertKind.STUCK,
+        key=standstill.key(row.id),
+        title=f"{name} stood still",
+        sentence=sentence,
+        subject_id=row.rule_id,
+    )
+    alerts.tell(connection, engine, cause)
 
 
 def _store(connection: sa.Connection, row: Any, next_at: datetime, batch: Batch) -> int:
@@ -144,6 +171,8 @@ def _store(connection: sa.Connection, row: Any, next_at: datetime, batch: Batch)
             cursor=batch.cursor,
             recent_keys=batch.recent_keys[-KEYS_KEPT:],
             last_error=None,
+            missed=0,
+            looked_at=clock.now(),
             last_fired_at=clock.now() if batch.occurrences else row.last_fired_at,
         )
     )
@@ -154,14 +183,26 @@ def _store(connection: sa.Connection, row: Any, next_at: datetime, batch: Batch)
     return sum(not receipt.duplicate for receipt in receipts)
 
 
-def _note(engine: Engine, row: Any, next_at: datetime, sentence: str, *, due_at: datetime | None) -> None:
+def _note(
+    engine: Engine,
+    row: Any,
+    next_at: datetime,
+    sentence: str,
+    *,
+    due_at: datetime | None,
+    counts: bool = True,
+) -> None:
+    """A look that failed; one that could not even be tried does not count."""
     log.info("poll_failed", trigger=row.id, cause=sentence)
+    values: dict[str, Any] = {"last_error": sentence, "next_due_at": due_at, "looked_at": clock.now()}
+    if counts:
+        values["missed"] = Trigger.missed + 1
     engine.writer.submit(
         lambda connection: (
             connection.execute(
                 sa.update(Trigger)
                 .where(Trigger.id == row.id, Trigger.next_due_at == next_at)
-                .values(last_error=sentence, next_due_at=due_at)
+                .values(**values)
             ).rowcount
         )
     )
@@ -176,6 +217,7 @@ def _broken(engine: Engine, row: Any, sentence: str) -> None:
             .where(Connection.id == row.connection_id, Connection.workspace_id == row.workspace_id)
             .values(healthy=False, health_cause=sentence, checked_at=clock.now())
         )
-        connection.execute(sa.update(Trigger).where(Trigger.id == row.id).values(last_error=sentence))
+        noted = {"last_error": sentence, "looked_at": clock.now()}
+        connection.execute(sa.update(Trigger).where(Trigger.id == row.id).values(**noted))
 
     engine.writer.submit(unit)

@@ -109,11 +109,20 @@ def retry(connection: sa.Connection, task: Claimed, trace: Trace, cause: str, *,
     mark_run(connection, task.run_id, State.WAITING, cause)
 
 
-def hold(connection: sa.Connection, task: Claimed, trace: Trace, cause: str, *, due_at: datetime) -> None:
-    """It waits for a person to mend its connection; the attempt does not count."""
+def hold(
+    connection: sa.Connection,
+    task: Claimed,
+    trace: Trace,
+    cause: str,
+    *,
+    due_at: datetime,
+    turn_at: datetime | None = None,
+) -> None:
+    """It waits for its connection: to be mended, or for its turn there; the attempt does not count."""
     _settle(
-        connection, task, State.WAITING, cause=cause, due_at=due_at, attempt=task.attempt - 1, **_given(trace)
-    )
+        connection, task, State.WAITING,
+        cause=cause, due_at=due_at, turn_at=turn_at, attempt=task.attempt - 1, **_given(trace),
+    )  # fmt: skip
     if trace.announced:
         _close_attempt(connection, task, trace, "held", cause=cause)
     mark_run(connection, task.run_id, State.WAITING, cause)
@@ -172,7 +181,7 @@ def _settle_all(connection: sa.Connection, ends: Sequence[tuple[Claimed, dict[st
 
 
 def _settled(task: Claimed) -> dict[str, Any]:
-    return {"task": task.id, "held": task.fence, "lease_until": None, "worker_id": None}
+    return {"task": task.id, "held": task.fence, "lease_until": None, "worker_id": None, "turn_at": None}
 
 
 def _over(state: State, now: datetime) -> dict[str, Any]:

@@ -6,7 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 from pydantic import BaseModel
 
+from app import clock
 from app.crypto import KeyRing
+from app.engine import pace
 from app.engine.core import Engine
 from app.extensions import read_connection
 from app.models import Connection
@@ -49,13 +51,17 @@ def open_connection(keyring: KeyRing, catalogue: Catalogue, row: Connection | sa
 
 
 def account(engine: Engine, workspace_id: str, connection_id: str) -> sa.Row[Any]:
-    """A connection's row, of this workspace and no other. Raises RejectedError when it was deleted."""
+    """A connection's row, of this workspace and no other, with `paced` and `ailing_since` beside its columns.
+
+    Raises RejectedError when it was deleted.
+    """
+    found = sa.select(
+        Connection.__table__,
+        pace.concerns(clock.now()).label("paced"),
+        pace.ailing_since().label("ailing_since"),
+    ).where(Connection.id == connection_id, Connection.workspace_id == workspace_id)
     with read_connection(engine.database) as connection:
-        row = connection.execute(
-            sa.select(Connection.__table__).where(
-                Connection.id == connection_id, Connection.workspace_id == workspace_id
-            )
-        ).first()
+        row = connection.execute(found).first()
     if row is None:
         raise RejectedError("the connection of this step was deleted; choose another one")
     return row

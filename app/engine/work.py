@@ -12,7 +12,8 @@ from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 
 from app import clock, ids
-from app.engine import material, record, tick
+from app.engine import hold, material, record, tick
+from app.engine.checks import Checker
 from app.engine.claim import Claimed, claim
 from app.engine.core import Engine
 from app.engine.execute import execute_chain
@@ -44,6 +45,7 @@ class Worker:
         self._chains = 0
         self._drains = BoundedSemaphore(1)
         self.poller = Poller(engine)
+        self.checker = Checker(engine)
 
     def drain(self) -> None:
         """Claim and execute until nothing is due, or a minute has passed; a second drain returns at once."""
@@ -109,7 +111,7 @@ class Worker:
     def _has_work(self) -> bool:
         """A look without the write lock."""
         with read_connection(self.engine.database) as connection:
-            return connection.scalar(_WORK) is not None
+            return not hold.held(connection) and connection.scalar(_WORK) is not None
 
     def _is_blocked(self) -> bool:
         """There is work that its queue's concurrency or rate keeps back: a drain stays for it."""
@@ -143,6 +145,7 @@ class Worker:
             gevent.spawn(self.drain)
         if not self.stopping:
             self.poller.look_due()
+            self.checker.check_due()
 
     def finish(self, grace_s: float) -> None:
         """Take nothing more, let what runs end, give back what has not begun to send."""

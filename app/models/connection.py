@@ -24,6 +24,8 @@ class Connection(Base):
     healthy: Mapped[bool] = mapped_column(default=True)
     health_cause: Mapped[str | None]
     checked_at: Mapped[datetime | None] = mapped_column(Instant)
+    # When it is checked by itself; None: a day after it was made.
+    check_due_at: Mapped[datetime | None] = mapped_column(Instant)
     # Until when one worker alone renews the access token; None when nobody does.
     token_lease_until: Mapped[datetime | None] = mapped_column(Instant)
     created_by: Mapped[str]

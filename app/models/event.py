@@ -6,7 +6,7 @@ from typing import Any
 from sqlalchemy import ForeignKey, Index
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, Instant, JsonText
+from app.models.base import Base, Instant, JsonText, partial_index
 
 
 class Event(Base):
@@ -14,6 +14,7 @@ class Event(Base):
     __table_args__ = (
         Index("uq_events_source_key", "source", "key", unique=True),
         Index("ix_events_workspace", "workspace_id", "id"),
+        partial_index("ix_events_key_until", "key_until", where="key_until IS NOT NULL"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -29,3 +30,7 @@ class Event(Base):
     # How many runs stand behind this event: a rule that triggers itself is stopped at ten.
     depth: Mapped[int] = mapped_column(default=0)
     received_at: Mapped[datetime] = mapped_column(Instant)
+    # When its data were removed to save space.
+    removed_at: Mapped[datetime | None] = mapped_column(Instant)
+    # Set when its last run is gone: until then the key alone stays, so that a repetition is recognised.
+    key_until: Mapped[datetime | None] = mapped_column(Instant)

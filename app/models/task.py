@@ -3,15 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, UniqueConstraint, desc, text
+from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, desc
 from sqlalchemy.orm import Mapped, mapped_column
 
-from app.models.base import Base, Instant, JsonText
+from app.models.base import Base, Instant, JsonText, partial_index
 from app.models.states import State, StepKind
-
-
-def _partial(name: str, *columns: Any, where: str) -> Index:
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
 
 
 class Task(Base):
@@ -20,13 +16,28 @@ class Task(Base):
         UniqueConstraint("run_id", "path"),
         Index("uq_tasks_idempotency", "workspace_id", "idempotency_key", unique=True),
         Index("ix_tasks_workspace", "workspace_id", "id"),
-        _partial("ix_tasks_queued", "queue_id", desc("priority"), "due_at", "id", where="state = 'queued'"),
-        _partial("ix_tasks_waiting", "due_at", where="state = 'waiting'"),
-        _partial("ix_tasks_running", "lease_until", where="state = 'running'"),
-        _partial("ix_tasks_worker", "worker_id", where="state = 'running'"),
+        partial_index(
+            "ix_tasks_queued", "queue_id", desc("priority"), "due_at", "id", where="state = 'queued'"
+        ),
+        partial_index("ix_tasks_waiting", "due_at", where="state = 'waiting'"),
+        partial_index("ix_tasks_running", "lease_until", where="state = 'running'"),
+        partial_index("ix_tasks_worker", "worker_id", where="state = 'running'"),
         # Tasks from the API are few among those of runs.
-        _partial("ix_tasks_alone", "workspace_id", "id", where="run_id IS NULL"),
-        _partial("ix_tasks_uncertain", "workspace_id", where="state = 'uncertain'"),
+        partial_index("ix_tasks_alone", "workspace_id", "id", where="run_id IS NULL"),
+        partial_index("ix_tasks_uncertain", "workspace_id", where="state = 'uncertain'"),
+        partial_index(
+            "ix_tasks_open_failures",
+            "workspace_id",
+            "id",
+            where="run_id IS NULL AND state IN ('failed', 'uncertain') AND retried_by IS NULL "
+            "AND dismissed_at IS NULL",
+        ),
+        # For housekeeping among those of the API.
+        partial_index(
+            "ix_tasks_unweighed", "id", where="run_id IS NULL AND bytes IS NULL AND finished_at IS NOT NULL"
+        ),
+        partial_index("ix_tasks_weighed", "workspace_id", "id", where="bytes IS NOT NULL"),
+        partial_index("ix_tasks_heavy", "workspace_id", "id", where="bytes >= 4096 AND removed_at IS NULL"),
     )
 
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -51,6 +62,8 @@ class Task(Base):
     priority: Mapped[int] = mapped_column(default=0)
     # Queued: since when it may run. Waiting: when it will be queued.
     due_at: Mapped[datetime] = mapped_column(Instant)
+    # Its place in the line for a connection that takes only so many calls a minute.
+    turn_at: Mapped[datetime | None] = mapped_column(Instant)
     attempt: Mapped[int] = mapped_column(default=0)
     max_attempts: Mapped[int]
     # How often a worker died or went away with it.
@@ -62,9 +75,17 @@ class Task(Base):
     request_sha256: Mapped[str | None]
     retry_of: Mapped[str | None]
     retried_by: Mapped[str | None]
+    # Of one without a run: as in Run.
+    dismissed_at: Mapped[datetime | None] = mapped_column(Instant)
+    # Uncertain: how often its provider was asked in vain, and when it is asked next.
+    asked: Mapped[int | None]
+    ask_at: Mapped[datetime | None] = mapped_column(Instant)
     created_at: Mapped[datetime] = mapped_column(Instant)
     started_at: Mapped[datetime | None] = mapped_column(Instant)
     finished_at: Mapped[datetime | None] = mapped_column(Instant)
+    # Of one without a run: as in Run.
+    bytes: Mapped[int | None] = mapped_column(BigInteger)
+    removed_at: Mapped[datetime | None] = mapped_column(Instant)
 
 
 class Attempt(Base):

@@ -2,12 +2,15 @@
 
 from datetime import datetime
 
-from sqlalchemy import ForeignKey, UniqueConstraint
+from sqlalchemy import BigInteger, ForeignKey, UniqueConstraint
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from app.models.base import Base, Instant
 from app.models.states import Role
 from app.models.user import User
+
+KEEP_DAYS = 30
+BUDGET_BYTES = 5 * 1024**3
 
 
 class Workspace(Base):
@@ -16,6 +19,11 @@ class Workspace(Base):
     id: Mapped[str] = mapped_column(primary_key=True)
     name: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(Instant)
+    # How long runs that have ended are kept, and how many at most; null is no limit.
+    keep_days: Mapped[int | None] = mapped_column(default=KEEP_DAYS)
+    keep_runs: Mapped[int | None]
+    # The most that it may take of the database.
+    budget_bytes: Mapped[int] = mapped_column(BigInteger, default=BUDGET_BYTES)
 
 
 class Membership(Base):

@@ -9,12 +9,11 @@ from pydantic import ValidationError
 from sqlalchemy.orm import Session
 
 from app import clock, ids
-from app.engine import life, secrets, tokens
+from app.engine import life, secrets
 from app.engine.core import Engine
 from app.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError, SealError
 from app.models import Connection, Role, Rule, RuleVersion, State, Task
-from app.sdk.declare import Context, Integration
-from app.sdk.errors import AuthError, RejectedError
+from app.sdk.declare import Integration
 from app.sdk.fields import Settings, secret_names, sentences
 from app.services.access import Actor, audit, fetch, require, scoped
 from app.services.documents import MAX_NAME
@@ -111,18 +110,6 @@ def _differs(entered: Mapping[str, Any], old: Connection, name: str) -> bool:
     return str(entered[name]).strip() != str(old.settings[name]).strip()
 
 
-def check(engine: Engine, key: str, settings: Settings) -> str:
-    """Prove the account with a harmless call: a sentence of success. Raises the errors of app.sdk.errors.
-
-    Goes over the network: never within a transaction.
-    """
-    call = integration(engine, key).check_call
-    if call is None:
-        return "saved; there is nothing to check here"
-    context = Context(http=engine.http, guard=engine.guard, now=clock.now(), base_url=engine.base_url(key))
-    return call(context, settings)
-
-
 def create(
     session: Session,
     actor: Actor,
@@ -185,7 +172,7 @@ def mark(
 ) -> None:
     """Record what a check found. A mended account lets go of the tasks that were held for it."""
     if healthy and not row.healthy:
-        life.release_held(session, row.id)
+        life.release_held(session.connection(), row.id)
     row.healthy, row.health_cause = healthy, cause
     if checked:
         row.checked_at = clock.now()
@@ -195,15 +182,6 @@ def mark(
 def opened(engine: Engine, row: Connection) -> Settings:
     """With its secrets in clear; raises SealError, RejectedError, AuthError."""
     return secrets.open_connection(engine.keyring, engine.catalogue, row)
-
-
-def recheck(engine: Engine, row: Connection) -> tuple[bool, str]:
-    """(works, sentence). Raises TemporaryError and SealError: then nothing is known about the account."""
-    try:
-        # What is broken may mend by itself: an access that was lost is asked for anew.
-        return True, check(engine, row.integration, tokens.fresh(engine, row, force=not row.healthy))
-    except (AuthError, RejectedError) as error:
-        return False, str(error)
 
 
 def may_delete(actor: Actor, row: Connection) -> bool:

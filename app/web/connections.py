@@ -6,13 +6,14 @@ from typing import Any
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
-from app.engine import core
+from app import clock
+from app.engine import checks, core
 from app.errors import ConflictError, InvalidError, SealError
 from app.extensions import db, writing
 from app.models import Connection, Role, Rule
 from app.sdk.errors import IntegrationError, TemporaryError
 from app.sdk.fields import Settings
-from app.services import connections, sign_ins
+from app.services import connections, paces, sign_ins
 from app.services.sign_ins import Pending
 from app.web import fields, links, oauth
 from app.web.access import allow, current_actor
@@ -29,10 +30,13 @@ Answer = str | tuple[str, int] | Response
 def index() -> str:
     session, actor = db.session(), current_actor()
     used, held = connections.usage(session, actor), connections.held(session, actor)
-    rows = connections.listing(session, actor)
+    rows, known = connections.listing(session, actor), paces.views(session, actor)
     return render_template(
         "connections/index.html",
-        connections=[_shown(row, used.get(row.id, []), held.get(row.id, 0)) for row in rows],
+        connections=[
+            _shown(row, used.get(row.id, []), held.get(row.id, 0)) | _pace(known.get(row.id, paces.FREE))
+            for row in rows
+        ],
     )
 
 
@@ -118,7 +122,7 @@ def check(connection_id: str) -> Response:
     back = redirect(url_for("connections.edit", connection_id=row.id))
     _let_go(row)
     try:
-        works, said = connections.recheck(engine, row)
+        works, said = checks.recheck(engine, row)
     except (TemporaryError, SealError) as error:
         flash(f"{sentence(error)} Nothing was learnt about the account; try again later.", "warning")
         return back
@@ -128,6 +132,25 @@ def check(connection_id: str) -> Response:
     engine.doorbell.ring()
     flash(sentence(said), "success" if works else "error")
     return back
+
+
+@blueprint.post("/connections/<connection_id>/pace")
+@allow(Role.EDITOR)
+def pace(connection_id: str) -> Response:
+    entered = request.form.get("per_minute", "").strip()
+    try:
+        wanted = int(entered) if entered else None
+    except ValueError:
+        wanted = 0
+    try:
+        with writing() as session:
+            paces.limit(session, current_actor(), connection_id, wanted)
+    except InvalidError as error:
+        flash(sentence(f"calls a minute: {error.fields['per_minute']}"), "error")
+    else:
+        core.current().doorbell.ring()
+        flash(f"At most {wanted} calls a minute." if wanted else "No limit of our own.", "success")
+    return redirect(url_for("connections.edit", connection_id=connection_id))
 
 
 @blueprint.post("/connections/<connection_id>/delete")
@@ -155,7 +178,7 @@ def _prove(key: str, settings: Settings) -> _Proof:
     """Ask the service; an account whose service does not answer now is saved only when that was asked for."""
     db.session.rollback()
     try:
-        return _Proof(sentence(connections.check(core.current(), key, settings)))
+        return _Proof(sentence(checks.check(core.current(), key, settings)))
     except TemporaryError as error:
         if "anyway" in request.form:
             return _Proof("Saved without a check; check it when the service answers again.", may_wait=True)
@@ -208,7 +231,8 @@ def _edit_page(
     kept = [name for name, value in shown.items() if value == connections.MASK]
     return render_template(
         "connections/edit.html",
-        connection=_shown(row, rules, connections.held(session, actor).get(row.id, 0)),
+        connection=_shown(row, rules, connections.held(session, actor).get(row.id, 0))
+        | _pace(paces.views(session, actor).get(row.id, paces.FREE)),
         integration=_integration(row.integration) | {"oauth": oauth.explained(model, row.integration)},
         name=name,
         fields=oauth.typed_only(model, fields.show(model, shown, errors, kept=kept, typed=typed))
@@ -257,3 +281,8 @@ def _shown(row: Connection, rules: list[Rule], held: int) -> dict[str, Any]:
         "held": held,
         "rules": [{"id": rule.id, "name": rule.name} for rule in rules],
     }
+
+
+def _pace(view: paces.PaceView) -> dict[str, Any]:
+    left_s = (view.until - clock.now()).total_seconds() if view.until else 0.0
+    return {"pace": view, "waiting_minutes": max(1, round(left_s / 60)) if view.waiting else 0}

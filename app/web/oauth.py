@@ -8,14 +8,14 @@ from flask import Blueprint, flash, g, redirect, request, session, url_for
 from pydantic import BaseModel
 from werkzeug.wrappers import Response
 
-from app.engine import core
+from app.engine import checks, core
 from app.errors import InvalidError
 from app.extensions import db, writing
 from app.models import Role
 from app.sdk.errors import IntegrationError, TemporaryError
 from app.sdk.fields import secret_names
 from app.sdk.oauth import OAuthAccount, placed, refused
-from app.services import connections, sign_ins
+from app.services import sign_ins
 from app.services.sign_ins import Pending, Returned, SignedIn
 from app.web import errors, links
 from app.web.access import allow, current_actor
@@ -74,7 +74,7 @@ def _finish(returned: Returned) -> tuple[SignedIn, str]:
         raise refused(pending.account, error)
     account = sign_ins.finish(engine, returned, request.args.get("code", ""))
     try:
-        said = connections.check(engine, pending.integration, account)
+        said = checks.check(engine, pending.integration, account)
     except TemporaryError:
         said = "the sign-in succeeded, but the service does not answer now; check the connection later"
         return SignedIn(pending, account, checked=False), sentence(said)

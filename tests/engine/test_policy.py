@@ -14,6 +14,12 @@ def test_eight_attempts_take_about_three_hours():
     assert pauses == sorted(pauses)
 
 
+def test_no_chance_uses_all_attempts_up_while_a_service_is_away_for_ten_minutes():
+    shortest = [policy.pause_s(attempt, random_part=0.0) for attempt in range(1, policy.MAX_ATTEMPTS)]
+
+    assert sum(shortest) > 30 * 60
+
+
 @given(attempt=st.integers(1, 100_000), part=parts)
 def test_a_pause_is_never_negative_nor_longer_than_a_day(attempt, part):
     assert 0 <= policy.pause_s(attempt, random_part=part) <= 24 * 3600

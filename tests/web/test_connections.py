@@ -4,14 +4,16 @@ import re
 import socket
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 
+from app import clock
 from app.engine.core import Engine
-from app.models import Connection, Rule
+from app.models import Connection, Pace, Rule, State
 from app.sdk.addresses import AddressGuard
 from app.services import connections
 from tests import factories
@@ -199,6 +201,51 @@ def test_who_did_not_make_it_needs_to_be_an_admin_to_delete_it(
 
     assert refused.status_code == 403
     assert now_in(session).get(Connection, row_id) is None
+
+
+def test_a_limit_is_set_shown_and_lifted(as_member: FlaskClient, session: Session, mail_port: int) -> None:
+    as_member.post("/connections", data=account(mail_port))
+    page = f"/connections/{now_in(session).query(Connection).one().id}"
+
+    as_member.post(f"{page}/pace", data={"per_minute": "60"})
+    limited = as_member.get(page).text
+    wrong = as_member.post(f"{page}/pace", data={"per_minute": "many"}, follow_redirects=True).text
+    as_member.post(f"{page}/pace", data={"per_minute": ""})
+
+    assert re.search(r'name="per_minute"[^>]* value="60"', limited)
+    assert "is from 1 to 100,000" in wrong
+    assert re.search(r'name="per_minute"[^>]* value="60"', wrong)
+    assert now_in(session).query(Pace).one().per_minute is None
+
+
+def test_what_waits_for_a_connection_is_shown_with_how_long(
+    as_member: FlaskClient, session: Session, mail_port: int
+) -> None:
+    as_member.post("/connections", data=account(mail_port))
+    row = now_in(session).query(Connection).one()
+    later = clock.now() + timedelta(minutes=3)
+    pace = {
+        "connection_id": row.id,
+        "workspace_id": row.workspace_id,
+        "calls": [],
+        "turns": [],
+        "failures": 5,
+    }
+    rest = {"rests_until": later, "cause": "the server answered 503"}
+    session.add(Pace(per_minute=60, **pace, **rest))
+    queue = factories.QueueFactory(workspace_id=row.workspace_id, name="slow")
+    factories.TaskFactory(
+        workspace_id=row.workspace_id, connection_id=row.id, state=State.WAITING, cause="paced: waits",
+        due_at=later, queue_id=queue.id,
+    )  # fmt: skip
+    session.commit()
+
+    listed, page = as_member.get("/connections").text, as_member.get(f"/connections/{row.id}").text
+
+    assert "1 waiting for Shop mail, about 3 min" in listed
+    assert "the server answered 503" in listed
+    assert "1 waiting for their turn, about 3 min" in page
+    assert "Left alone until" in page
 
 
 def test_a_viewer_sees_connections_and_changes_none(
