@@ -18,7 +18,7 @@ import structlog
 from gevent.event import Event
 from redis.exceptions import RedisError
 from rq import SimpleWorker
-from rq.exceptions import StopRequested
+from rq.exceptions import DeserializationError, InvalidJobOperation, StopRequested
 from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
@@ -26,7 +26,7 @@ from rq.worker import WorkerStatus
 from app import create_app
 from app.config import Config
 from app.engine import sweep, tick
-from app.engine.doorbell import DRAIN_QUEUE, TICK_QUEUE, KnownJob, KnownQueue, connect
+from app.engine.doorbell import DRAIN_QUEUE, TICK_QUEUE, KnownJob, KnownQueue, UnknownJobError, connect
 from app.engine.policy import RENEW_EVERY_S
 from app.engine.work import Worker
 from app.errors import UnavailableError
@@ -38,6 +38,10 @@ _GRACE_S = 8.0
 _HANGS_S = 30.0
 _BEAT_S = 5.0
 _SWEEP_S = 60.0
+# What is over its budget goes more often: data may come fast.
+_PRESS_S = 5.0
+# A job that is none of ours, cannot be read, or was gone when it ended.
+_STRANGE = (UnknownJobError, DeserializationError, InvalidJobOperation)
 
 
 class GeventDeathPenalty(BaseDeathPenalty):
@@ -62,6 +66,13 @@ class QuietWorker(SimpleWorker):
 
     def _install_signal_handlers(self) -> None:
         """Two workers share this process: `main` listens and stops both."""
+
+    def handle_exception(self, job: Any, *exc_info: Any) -> None:
+        """What somebody wrote into Redis, or emptied it of, is no fault of ours to log at length."""
+        if isinstance(exc_info[1], _STRANGE):
+            log.warning("strange_job", job=job.id, error=type(exc_info[1]).__name__)
+            return
+        super().handle_exception(job, *exc_info)
 
 
 class Lane:
@@ -153,6 +164,7 @@ def main() -> None:
         (1.0, worker.look_after_time),
         (_BEAT_S, partial(beat, worker)),
         (_SWEEP_S, partial(sweep.run, worker.engine)),
+        (_PRESS_S, partial(sweep.press, worker.engine)),
     ):
         gevent.spawn(every, period_s, stopped, call)
     worker.engine.doorbell.ring()

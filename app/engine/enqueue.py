@@ -105,6 +105,8 @@ def store_events(connection: sa.Connection, arrivals: Sequence[Arrival]) -> list
     """The rows of events and their runs, in the caller's transaction; the same key makes no second one."""
     rows = [_event_row(connection, arrival) for arrival in arrivals]
     stored = _insert_events(connection, rows)
+    repeated = [row for row in rows if row["id"] not in stored]
+    payloads.forget(connection, [row["payload_id"] for row in repeated if row["payload_id"]])
     starts = {
         row["id"]: _start(arrival, row["id"])
         for row, arrival in zip(rows, arrivals, strict=True)
@@ -130,7 +132,8 @@ def _run_of(start: Start | None) -> str | None:
 
 def _event_row(connection: sa.Connection, arrival: Arrival) -> dict[str, Any]:
     armed, occurrence, event_id = arrival.armed, arrival.occurrence, ids.new("evt")
-    data, payload_id = payloads.store(connection, armed.workspace_id, occurrence.data)
+    # Whoever tells of an event has bounded it; a rule sees all of it.
+    data, payload_id = payloads.store(connection, armed.workspace_id, occurrence.data, whole=True)
     return {
         "id": event_id,
         "workspace_id": armed.workspace_id,

@@ -11,15 +11,19 @@ from typing import Any
 import sqlalchemy as sa
 
 from app import clock, ids
+from app.engine import weights
 from app.engine.commit import GroupCommit
+from app.engine.weights import Change
 from app.extensions import read_connection
-from app.models import File, FileChunk
+from app.models import File, FileChunk, Storage, Workspace
+from app.models.storage import FILES
 from app.sdk.context import MAX_FILE_BYTES, FileRef
 from app.sdk.errors import RejectedError
 
 CHUNK_BYTES = 256 * 1024
 _MEDIA_TYPE = re.compile(r"[a-z]{2,20}/[a-z0-9][a-z0-9.+_-]{0,99}")
 _KEPT_FOR = timedelta(days=30)
+_PART_OF_BUDGET = 0.5
 # Chunks of a file that was never finished.
 _ABANDONED = timedelta(days=1)
 _LONGEST_NAME = 200
@@ -37,6 +41,7 @@ class FileStore:
     workspace_id: str
 
     def save(self, name: str, media_type: str, chunks: Iterable[bytes]) -> FileRef:
+        life = self._room()
         file_id, digest, size = ids.new("fil"), hashlib.sha256(), 0
         for number, body in enumerate(_even(chunks)):
             size += len(body)
@@ -49,8 +54,21 @@ class FileStore:
             self.writer.submit(partial(_add_chunk, row=row))
         kind, sha256 = plain_type(media_type), digest.hexdigest()
         ref = FileRef(id=file_id, name=_plain(name), type=kind, bytes=size, sha256=sha256)
-        self.writer.submit(lambda connection: _insert(connection, self.workspace_id, ref))
+        self.writer.submit(lambda connection: _insert(connection, self.workspace_id, ref, life))
         return ref
+
+    def _room(self) -> timedelta:
+        """How long a file is kept here. Raises RejectedError when the workspace's files take their whole part."""
+        with read_connection(self.database) as connection:
+            row = connection.execute(_ROOM, {"place": self.workspace_id}).first()
+        if row is None:
+            return _KEPT_FOR
+        if (row.bytes or 0) >= row.budget_bytes * _PART_OF_BUDGET:
+            raise RejectedError(
+                "the files of this workspace take half of its storage budget, the most they may; "
+                "raise the budget in the settings or wait until some expire"
+            )
+        return _KEPT_FOR if row.keep_days is None else min(_KEPT_FOR, timedelta(days=row.keep_days))
 
     def find(self, file: FileRef) -> FileRef:
         with read_connection(self.database) as connection:
@@ -87,12 +105,26 @@ def _add_chunk(connection: sa.Connection, row: dict[str, Any]) -> None:
     connection.execute(sa.insert(FileChunk), row)
 
 
-def _insert_chunk(connection: sa.Connection, *, file_id: str, number: int, body: bytes) -> None:
-    row = {"file_id": file_id, "number": number, "body": body, "created_at": clock.now()}
-    connection.execute(sa.insert(FileChunk), row)
+def store(
+    connection: sa.Connection, workspace_id: str, body: bytes, *, name: str, media_type: str
+) -> FileRef:
+    """A whole file at once, in the caller's transaction."""
+    ref = FileRef(
+        id=ids.new("fil"),
+        name=name,
+        type=media_type,
+        bytes=len(body),
+        sha256=hashlib.sha256(body).hexdigest(),
+    )
+    for number, chunk in enumerate(_even([body])):
+        _add_chunk(
+            connection, {"file_id": ref.id, "number": number, "body": chunk, "created_at": clock.now()}
+        )
+    _insert(connection, workspace_id, ref, _KEPT_FOR)
+    return ref
 
 
-def _insert(connection: sa.Connection, workspace_id: str, ref: FileRef) -> None:
+def _insert(connection: sa.Connection, workspace_id: str, ref: FileRef, life: timedelta) -> None:
     now = clock.now()
     connection.execute(
         sa.insert(File),
@@ -104,9 +136,10 @@ def _insert(connection: sa.Connection, workspace_id: str, ref: FileRef) -> None:
             "bytes": ref.bytes,
             "sha256": ref.sha256,
             "created_at": now,
-            "expires_at": now + _KEPT_FOR,
+            "expires_at": now + life,
         },
     )
+    weights.count(connection, [Change(workspace_id, FILES, 1, ref.bytes)])
 
 
 def _even(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -158,4 +191,15 @@ def _delete_chunks(connection: sa.Connection, *which: sa.ColumnElement[bool]) ->
 
 def _delete_empty(connection: sa.Connection, file_ids: list[str]) -> int:
     has_chunks = sa.exists().where(FileChunk.file_id == File.id)
-    return connection.execute(sa.delete(File).where(File.id.in_(file_ids), ~has_chunks)).rowcount
+    gone = connection.execute(
+        sa.delete(File).where(File.id.in_(file_ids), ~has_chunks).returning(File.workspace_id, File.bytes)
+    ).all()
+    weights.count(connection, [Change(row.workspace_id, FILES, -1, -row.bytes) for row in gone])
+    return len(gone)
+
+
+_ROOM = (
+    sa.select(Workspace.keep_days, Workspace.budget_bytes, Storage.bytes)
+    .outerjoin(Storage, sa.and_(Storage.workspace_id == Workspace.id, Storage.subject_id == FILES))
+    .where(Workspace.id == sa.bindparam("place"))
+)

@@ -16,6 +16,7 @@ from sqlalchemy.exc import DBAPIError
 
 from app import clock
 from app.config import CHECKOUT
+from app.engine import disk
 from app.engine.core import Engine
 from app.errors import ForbiddenError, UnavailableError
 from app.extensions import write_connection
@@ -33,6 +34,7 @@ class Readiness:
 
     ready: bool
     database: str
+    disk: str
     migrations: str
     worker: str
     redis: str
@@ -43,9 +45,11 @@ def readiness(engine: Engine) -> Readiness:
     migrations = _migrated(engine) if database == "ok" else "unknown"
     worker = _worker(engine) if database == "ok" else "unknown"
     redis = "ok" if engine.doorbell.is_reachable() else "away"
+    room = disk.watch(engine.database).room().trouble or "ok"
     return Readiness(
-        ready=database == migrations == worker == "ok",
+        ready=database == room == migrations == worker == "ok",
         database=database,
+        disk=room,
         migrations=migrations,
         worker=worker,
         redis=redis,

@@ -172,6 +172,7 @@ def _events(rule: Rule) -> sa.Select[Event]:
         Event.workspace_id == rule.workspace_id,
         Event.source == source,
         Event.type == rule.draft["trigger"]["type"],
+        Event.removed_at.is_(None),
     )
 
 
@@ -208,7 +209,8 @@ def _output(engine: Engine, rule: Rule, step: Mapping[str, Any], real: Mapping[t
 
 def _last_outputs(session: Session, rule: Rule) -> dict[tuple[str, str], Any]:
     """(step key, action) → output, from the last runs."""
-    runs = sa.select(Run.id).where(Run.rule_id == rule.id).order_by(Run.id.desc()).limit(_RUNS_BACK)
+    whole = sa.select(Run.id).where(Run.rule_id == rule.id, Run.removed_at.is_(None))
+    runs = whole.order_by(Run.id.desc()).limit(_RUNS_BACK)
     rows = session.scalars(
         sa.select(Task)
         .where(

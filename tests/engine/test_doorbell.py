@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from redis import Redis
 from rq import Queue as RQQueue
+from rq.exceptions import NoSuchJobError
 from rq_scheduler import Scheduler
 
 from app.config import CHECKOUT
@@ -177,6 +178,16 @@ def test_only_bitqueues_own_functions_are_called(redis):
 
     with pytest.raises(doorbell.UnknownJobError):
         KnownJob.fetch(job.id, connection=redis).perform()
+
+
+@pytest.mark.parametrize(
+    "damage", [{"created_at": "yesterday"}, {"timeout": "soon"}, {"status": "odd"}, {"worker_name": b"\xff"}]
+)
+def test_a_job_with_a_damaged_hash_is_as_good_as_none(redis, damage):
+    redis.hset(KnownJob.key_for("damaged"), mapping={"data": "{}", "created_at": "", **damage})
+
+    with pytest.raises(NoSuchJobError):
+        KnownJob.fetch("damaged", connection=redis)
 
 
 def test_a_pickled_job_is_not_opened(redis):

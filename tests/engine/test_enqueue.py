@@ -12,7 +12,7 @@ from app.engine.enqueue import NewTask
 from app.errors import ConflictError
 from app.models import Event, Payload, Run, Task
 from app.sdk.declare import Occurrence
-from tests.engine.conftest import step
+from tests.engine.conftest import only_if, step
 
 
 def test_an_event_its_run_and_its_first_task_are_on_disk_when_accept_returns(bench):
@@ -64,6 +64,23 @@ def test_events_that_come_together_are_told_apart_from_those_that_came_before(be
     assert (receipts[3].event_id, receipts[3].run_id) == (receipts[0].event_id, receipts[0].run_id)
     assert [task.run_id for task in bench.rows(Task)] == [run.id for run in bench.rows(Run)]
     assert len(bench.rows(Run)) == 4
+
+
+def test_a_repeated_large_event_leaves_nothing_behind(bench):
+    armed = bench.arm(step("one"))
+    for _ in range(3):
+        bench.accept(armed, {"text": "x" * 100_000}, "k1")
+
+    assert [payload.id for payload in bench.rows(Payload)] == [bench.row(Event).payload_id]
+
+
+def test_an_event_is_kept_whole_however_much_its_text_grows_in_json(bench, provider):
+    armed = bench.arm(only_if("some", "event.total", "eq", 7), step("tell", "{{ event.total }}"))
+
+    bench.accept(armed, {"text": "\x01" * 5_000_000, "total": 7})
+    bench.work()
+
+    assert [what for _, what in provider.heard] == [7]
 
 
 def test_events_without_a_key_are_never_duplicates(bench):

@@ -12,7 +12,9 @@ from app import clock
 from app.engine import files, sweep
 from app.engine.files import CHUNK_BYTES, FileStore
 from app.engine.memory import TaskMemory
-from app.models import File, FileChunk, Kept
+from app.extensions import write_connection
+from app.models import File, FileChunk, Kept, Storage, Workspace
+from app.models.storage import FILES
 from app.sdk.context import MAX_FILE_BYTES, FileRef
 from app.sdk.errors import RejectedError
 
@@ -218,3 +220,43 @@ def test_what_tasks_kept_goes_after_a_week(bench):
     age(bench, Kept.created_at, days=8)
     assert sweep.run(bench.engine) == 1
     assert memory.recall("answer") is None
+
+
+# the budget
+
+
+def decide(bench, **values):
+    with write_connection(bench.engine.database) as connection:
+        connection.execute(sa.update(Workspace).where(Workspace.id == bench.workspace_id).values(**values))
+
+
+def test_files_count_for_the_budget_until_they_are_swept(bench, store):
+    file = save(store, bytes(1000))
+    save(store, bytes(500))
+    assert [(row.count, row.bytes) for row in bench.rows(Storage, subject_id=FILES)] == [(2, 1500)]
+
+    bench.set(bench.row(File, id=file.id), expires_at=clock.now() - timedelta(seconds=1))
+    sweep.run(bench.engine)
+
+    assert [(row.count, row.bytes) for row in bench.rows(Storage, subject_id=FILES)] == [(1, 500)]
+
+
+def test_files_take_at_most_half_of_the_budget(bench, store):
+    decide(bench, budget_bytes=3000)
+    save(store, bytes(1600))
+
+    with pytest.raises(RejectedError, match="half of its storage budget"):
+        save(store, bytes(10))
+
+    decide(bench, budget_bytes=10_000)
+    save(store, bytes(10))
+
+
+@pytest.mark.parametrize(("keep_days", "days"), [(7, 7), (90, 30), (None, 30)])
+def test_a_file_is_kept_no_longer_than_the_workspaces_days(bench, store, keep_days, days):
+    decide(bench, keep_days=keep_days)
+
+    save(store)
+
+    row = bench.row(File)
+    assert row.expires_at - row.created_at == timedelta(days=days)

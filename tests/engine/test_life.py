@@ -271,7 +271,7 @@ def test_what_was_held_for_an_account_is_released(bench):
         bench.set(bench.row(Task, id=task_id), state="waiting", cause="held: broken", due_at=due_at)
 
     with write_connection(bench.engine.database) as connection, Session(connection) as session:
-        count = life.release_held(session, "con_1")
+        count = life.release_held(session.connection(), "con_1")
 
     assert count == 1
     assert (bench.row(Task, id=held).state, bench.row(Task, id=other).state) == ("queued", "waiting")

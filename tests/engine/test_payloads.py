@@ -1,7 +1,11 @@
+import json
+
 import pytest
 
 from app.engine import payloads
+from app.engine.files import FileStore
 from app.models import Payload
+from app.sdk.context import FileRef
 
 
 @pytest.mark.parametrize(
@@ -36,3 +40,26 @@ def test_the_limit_itself_is_inline(bench):
 def test_a_payload_that_was_removed_is_nothing(bench):
     with bench.engine.database.connect() as connection:
         assert payloads.load(connection, None, "pay_gone") is None
+
+
+def test_what_is_larger_than_a_payload_may_be_becomes_a_file(bench):
+    value = {"text": "x" * (payloads.MAX_BYTES + 1)}
+
+    stored, payload_id = bench.write(lambda connection: payloads.store(connection, bench.workspace_id, value))
+
+    file = FileStore(bench.engine.database, bench.engine.writer, bench.workspace_id)
+    content = b"".join(file.open(FileRef.model_validate(stored["file"])))
+    assert payload_id is None
+    assert "kept as a file" in stored["too_large"]
+    assert json.loads(content) == value
+    assert bench.rows(Payload) == []
+
+
+def test_what_is_larger_than_a_file_may_be_leaves_a_note(bench, monkeypatch):
+    monkeypatch.setattr(payloads, "MAX_FILE_BYTES", 9 * 1024 * 1024)
+
+    stored, _ = bench.write(
+        lambda connection: payloads.store(connection, bench.workspace_id, "x" * (10 * 1024 * 1024))
+    )
+
+    assert stored == {"too_large": "this had 10.0 MB and was not kept; a value may have 9 MB"}

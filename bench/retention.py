@@ -1,0 +1,236 @@
+"""Many runs with large payloads under a small budget: is the service up, and does the database stay within it?
+
+Runs arrive and end at a steady rate, straight into the engine; beside them a sweeper does what a worker does. Now
+and then a single event is accepted as a hook's call would be, and timed.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from alembic import command
+
+from app import clock, create_app, ids
+from app.config import Config
+from app.engine import enqueue, retention
+from app.engine.core import Engine
+from app.engine.enqueue import Armed, Arrival
+from app.extensions import db, write_connection
+from app.models import Attempt, Queue, Rule, RuleVersion, Run, State, Storage, Task, Trigger, Workspace
+from app.models.states import TriggerKind
+from app.sdk.declare import Occurrence
+
+_MB = 1024**2
+_BATCH = 50
+_DEFINITION = {
+    "trigger": {"type": "manual.started", "params": {}},
+    "steps": [{"key": "call", "kind": "action", "action": "http.request", "connection": None, "params": {}}],
+}
+
+
+@contextmanager
+def engine(database_url: str) -> Iterator[Engine]:
+    """On an empty, migrated database."""
+    with tempfile.TemporaryDirectory(prefix="bq-") as home:
+        given = {
+            "BITQUEUE_HOME": home,
+            "SECRET_KEY": "b" * 48,
+            "CREDENTIAL_KEYS": "k1:" + "YmVuY2g" * 6 + "Y=",
+        }
+        app = create_app(Config.load(given | {"DATABASE_URL": database_url, "LOG_LEVEL": "warning"}))
+        with app.app_context():
+            command.upgrade(app.extensions["migrate"].migrate.get_config(), "head")
+            yield app.extensions["engine"]
+            db.engine.dispose()
+
+
+def arm(made: Engine, budget_bytes: int) -> Armed:
+    """A workspace with that budget, and a rule of one step that is on."""
+    now, place, rule, version, trigger = (
+        clock.now(),
+        *(ids.new(name) for name in ("wsp", "rul", "ver", "trg")),
+    )
+    rows: list[tuple[Any, dict[str, Any]]] = [
+        (Workspace, {"id": place, "name": "Bench", "budget_bytes": budget_bytes}),
+        (Queue, {"id": ids.new("que"), "name": "default"}),
+        (Rule, {"id": rule, "name": "Bench", "enabled": True, "draft": _DEFINITION, "samples": {}, "published": 1}),
+        (RuleVersion, {"id": version, "rule_id": rule, "number": 1, "definition": _DEFINITION}),
+        (Trigger, {"id": trigger, "rule_id": rule, "kind": TriggerKind.MANUAL, "type": "manual.started"}),
+    ]  # fmt: skip
+    common = {"workspace_id": place, "created_by": "bench", "created_at": now, "updated_at": now}
+    common |= {"params": {}, "recent_keys": [], "version_id": version}
+    with write_connection(made.database) as connection:
+        for model, values in rows:
+            more = {name: value for name, value in common.items() if name in model.__table__.c}
+            connection.execute(sa.insert(model), more | values)
+    return Armed(place, trigger, "manual.started", rule, version)
+
+
+def end_runs(connection: sa.Connection, run_ids: list[str]) -> None:
+    """As a worker records them, for many at once."""
+    now = clock.now()
+    tasks = connection.execute(sa.select(Task.id, Task.workspace_id).where(Task.run_id.in_(run_ids))).all()
+    done = {"state": State.SUCCEEDED, "finished_at": now}
+    connection.execute(
+        sa.update(Task)
+        .where(Task.run_id.in_(run_ids))
+        .values(**done, started_at=now, attempt=1, fence=1, output={"status": 200}, params={"url": "https://x.example"})
+    )  # fmt: skip
+    tries = [
+        {"task_id": row.id, "fence": 1, "workspace_id": row.workspace_id, "number": 1, "outcome": "succeeded"}
+        | {"started_at": now, "finished_at": now}
+        for row in tasks
+    ]
+    connection.execute(sa.insert(Attempt), tries)
+    connection.execute(sa.update(Run).where(Run.id.in_(run_ids)).values(**done, started_at=now))
+
+
+class Sweeper(threading.Thread):
+    """What a worker does beside its work."""
+
+    def __init__(self, made: Engine, every_s: float) -> None:
+        super().__init__(daemon=True)
+        self._made, self._every_s = made, every_s
+        self.over = threading.Event()
+        self.stripped = self.deleted = 0
+
+    def run(self) -> None:
+        while not self.over.wait(self._every_s):
+            self.once()
+
+    def once(self) -> bool:
+        """Whether there was nothing to do."""
+        done = retention.press(self._made)
+        self.stripped += done.stripped.rows
+        self.deleted += done.deleted.rows
+        return done.is_quiet
+
+
+def file_bytes(made: Engine) -> int:
+    """The database on disk; of SQLite without the log beside it, which is emptied into it all the time."""
+    if made.database.dialect.name == "sqlite":
+        return Path(str(made.database.url.database)).stat().st_size
+    with made.database.connect() as connection:
+        size = sa.func.pg_database_size(sa.func.current_database())
+        return int(connection.scalar(sa.select(size)) or 0)
+
+
+def used_bytes(made: Engine) -> int:
+    with made.database.connect() as connection:
+        return int(connection.scalar(sa.select(sa.func.sum(Storage.bytes))) or 0)
+
+
+def fill(made: Engine, armed: Armed, given: argparse.Namespace) -> dict[str, Any]:
+    # Text that no database makes smaller by itself.
+    data = {"text": os.urandom(given.payload // 2).hex()}
+    peak, calls, began_at = 0, [], time.monotonic()
+    for first in range(0, given.runs, _BATCH):
+        arrivals = [Arrival(armed, Occurrence(f"key-{first + number}", data)) for number in range(_BATCH)]
+        receipts = made.writer.submit(
+            lambda connection, some=arrivals: enqueue.store_events(connection, some)
+        )
+        made.writer.submit(
+            lambda connection, some=receipts: end_runs(connection, [str(each.run_id) for each in some])
+        )
+        if first % (_BATCH * 10) == 0:
+            calls.append(timed_call(made, armed, f"call-{first}"))
+            peak = max(peak, file_bytes(made))
+        if given.rate:
+            time.sleep(max(0.0, began_at + first / given.rate - time.monotonic()))
+    return {
+        "filled_s": round(time.monotonic() - began_at, 1),
+        "peak_file_mb": round(peak / _MB, 1),
+        "call_p50_ms": round(statistics.median(calls), 1),
+        "call_most_ms": round(max(calls), 1),
+    }
+
+
+def timed_call(made: Engine, armed: Armed, key: str) -> float:
+    """How long an event took to be on disk, in milliseconds."""
+    began_at = time.perf_counter()
+    receipt = made.writer.submit(
+        lambda connection: enqueue.store_events(connection, [Arrival(armed, Occurrence(key, {}))])[0]
+    )
+    took_ms = (time.perf_counter() - began_at) * 1000
+    made.writer.submit(lambda connection: end_runs(connection, [str(receipt.run_id)]))
+    return took_ms
+
+
+def settle(sweeper: Sweeper, seconds: float) -> float:
+    """Until two rounds find nothing more to do; how long that took."""
+    began_at, quiet = time.monotonic(), 0
+    while quiet < 2 and time.monotonic() - began_at < seconds:
+        quiet = quiet + 1 if sweeper.once() else 0
+    return round(time.monotonic() - began_at, 1)
+
+
+def is_sound(made: Engine, armed: Armed) -> bool:
+    """Keys are known, and references hold."""
+    (again,) = made.writer.submit(
+        lambda connection: enqueue.store_events(connection, [Arrival(armed, Occurrence("key-0", {}))])
+    )
+    with made.database.connect() as connection:
+        broken = (
+            connection.exec_driver_sql("PRAGMA foreign_key_check").first()
+            if made.database.dialect.name == "sqlite"
+            else None
+        )
+    return again.duplicate and broken is None
+
+
+def measure(given: argparse.Namespace) -> dict[str, Any]:
+    with engine(given.database_url) as made:
+        armed = arm(made, int(given.budget_mb * _MB))
+        sweeper = Sweeper(made, given.every)
+        sweeper.start()
+        report = fill(made, armed, given)
+        sweeper.over.set()
+        sweeper.join()
+        report["settled_s"] = settle(sweeper, 600)
+        with made.database.connect() as connection:
+            left = int(connection.scalar(sa.select(sa.func.count()).select_from(Run)) or 0)
+        size = file_bytes(made)
+        return report | {
+            "file_mb": round(size / _MB, 1),
+            "counted_mb": round(used_bytes(made) / _MB, 1),
+            # PostgreSQL reuses the room of what was removed; its files do not become smaller.
+            "within_budget": (used_bytes(made) if given.database_url else size) <= given.budget_mb * _MB,
+            "stripped": sweeper.stripped,
+            "deleted": sweeper.deleted,
+            "runs_left": left,
+            "sound": is_sound(made, armed),
+        }
+
+
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--database-url", default="", help="an empty PostgreSQL database; default: SQLite")
+    parser.add_argument("--runs", type=int, default=100_000)
+    parser.add_argument("--payload", type=int, default=100_000, help="bytes of each event")
+    parser.add_argument("--budget-mb", type=float, default=500)
+    parser.add_argument("--rate", type=float, default=500, help="runs a second; 0: as fast as they go in")
+    parser.add_argument("--every", type=float, default=1.0, help="seconds between rounds of the sweeper")
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    given = arguments()
+    kind = "PostgreSQL" if given.database_url else "SQLite"
+    print(
+        f"{kind}, {os.cpu_count()} cores: {given.runs:,} runs of {given.payload:,} bytes, "
+        f"{given.rate:.0f} a second, budget {given.budget_mb:g} MB"
+    )
+    print(json.dumps(measure(given), indent=2))
+
+
+if __name__ == "__main__":
+    main()
