@@ -38,13 +38,13 @@ def compare_type(
 
 
 @contextmanager
-def alone() -> Iterator[sa.Connection]:
+def alone(database: sa.Engine) -> Iterator[sa.Connection]:
     """A writing connection that no second migration gets at the same time."""
-    if db.engine.dialect.name == "sqlite":
-        with without_foreign_keys(db.engine) as connection:
+    if database.dialect.name == "sqlite":
+        with without_foreign_keys(database) as connection:
             yield connection
         return
-    with write_connection(db.engine, patience_s=_PATIENCE_S) as connection:
+    with write_connection(database, patience_s=_PATIENCE_S) as connection:
         connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
         yield connection
@@ -82,8 +82,13 @@ def _begin_immediate(connection: sa.Connection) -> None:
 
 
 def migrate() -> None:
+    """Attributes of Alembic's configuration may name another `database`, and what to call with the connection
+    `before` and `after` the revisions, in their transaction.
+    """
     options = current_app.extensions["migrate"].configure_args
-    with alone() as connection:
+    wishes = context.config.attributes
+    with alone(wishes.get("database") or db.engine) as connection:
+        wishes.get("before", _nothing)(connection)
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,
@@ -92,6 +97,11 @@ def migrate() -> None:
         )
         with context.begin_transaction():
             context.run_migrations()
+        wishes.get("after", _nothing)(connection)
+
+
+def _nothing(_connection: sa.Connection) -> None:
+    """Nobody wished for more."""
 
 
 migrate()

@@ -1,9 +1,11 @@
 """The database's shape: whether it fits this version, and bringing it there."""
 
+import os
 import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
+import structlog
 from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
@@ -12,8 +14,13 @@ from sqlalchemy.exc import DBAPIError
 
 from app.errors import UnavailableError
 from app.models import Base
+from app.services import rehearsal
+
+log = structlog.get_logger()
 
 _MARK = "database.made"
+_KEYS = "keys.env"
+_KEYS_LINE = "# They belong to the database "
 _OURS = frozenset(Base.metadata.tables)
 
 
@@ -22,37 +29,101 @@ class SchemaError(UnavailableError):
 
 
 def upgrade(database: sa.Engine, alembic: AlembicConfig, *, home: Path) -> str:
-    """Run the revisions that are missing, all or none, and return the newest. Raises SchemaError."""
+    """Run the revisions that are missing, all or none, tried on a copy first; return the newest.
+
+    Raises SchemaError, and then the database is as it was: the version before can go on with it.
+    """
+    newest = ScriptDirectory.from_config(alembic).get_current_head() or "nothing"
     try:
         _refuse_lost(database, home)
+        _refuse_read_only(database)
         _refuse_damaged(database)
-        _refuse_unknown(database, alembic)
-        command.upgrade(alembic, "head")
+        at = _refuse_unknown(database, alembic)
+        if at and at != {newest}:
+            _rehearse(database, alembic)
+        _run(alembic)
         _refuse_incomplete(database)
     except DBAPIError as error:
         raise SchemaError(_sentence(error)) from error
-    _remember(database, home)
-    return ScriptDirectory.from_config(alembic).get_current_head() or "nothing"
+    if file := _file(database):
+        remember(file, home)
+    return newest
+
+
+def _rehearse(database: sa.Engine, alembic: AlembicConfig) -> None:
+    try:
+        left_out = rehearsal.rehearse(database, alembic)
+    except rehearsal.FAILURES as error:
+        raise SchemaError(
+            f"the upgrade was tried on a copy and failed ({said(error)}); "
+            "the database was not touched, the version before can go on with it"
+        ) from error
+    if left_out:
+        log.warning("upgrade_not_rehearsed", why=left_out)
+
+
+def _run(alembic: AlembicConfig) -> None:
+    try:
+        command.upgrade(alembic, "head")
+    except DBAPIError:
+        raise
+    except rehearsal.FAILURES as error:
+        raise SchemaError(f"the upgrade failed ({said(error)}); nothing was changed") from error
+
+
+def said(error: Exception) -> str:
+    """Its first line, of a driver's error without SQLAlchemy's additions."""
+    text = str(getattr(error, "orig", None) or error).strip()
+    return text.partition("\n")[0] or type(error).__name__
 
 
 def _refuse_lost(database: sa.Engine, home: Path) -> None:
     """A database file that was here and is gone is not silently replaced by an empty one."""
     file = _file(database)
-    mark = home / _MARK
-    if file and not file.exists() and mark.exists() and mark.read_text().strip() == str(file):
-        raise SchemaError(
-            f"the database {file} is gone; put it back from a backup, or remove {mark} to begin with an empty one"
-        )
+    if file is None or file.exists():
+        return
+    for witness in (home / _MARK, home / _KEYS):
+        if _names(witness, file):
+            raise SchemaError(
+                f"the database {file} is gone; put it back from a backup (./run restore), "
+                f"or move {witness} away to begin with an empty one"
+            )
 
 
-def _remember(database: sa.Engine, home: Path) -> None:
-    file = _file(database)
-    if file:
-        (home / _MARK).write_text(f"{file}\n")
+def _names(witness: Path, file: Path) -> bool:
+    """Whether it says that this file was made; also one that moved along with its home."""
+    lines = witness.read_text().splitlines() if witness.is_file() else []
+    made = [Path(line.removeprefix(_KEYS_LINE).strip()) for line in lines]
+    return any(path == file or (path.name == file.name and file.parent == witness.parent) for path in made)
+
+
+def remember(file: Path, home: Path) -> None:
+    """That this database was made: beside it, and in the kept keys, which would outlive both."""
+    (home / _MARK).write_text(f"{file}\n")
+    keys = home / _KEYS
+    if keys.is_file() and not _names(keys, file):
+        apart = "" if keys.read_text().endswith("\n") else "\n"
+        with keys.open("a") as opened:
+            opened.write(f"{apart}{_KEYS_LINE}{file}\n")
 
 
 def _file(database: sa.Engine) -> Path | None:
     return Path(database.url.database or "") if database.dialect.name == "sqlite" else None
+
+
+def _refuse_read_only(database: sa.Engine) -> None:
+    file = _file(database)
+    if file:
+        # SQLite makes its log beside the file.
+        for path in (file, file.parent):
+            if path.exists() and not os.access(path, os.W_OK, effective_ids=True):
+                raise SchemaError(f"the database is read-only; make {path} writable")
+        return
+    with database.connect() as connection:
+        if connection.exec_driver_sql("SHOW transaction_read_only").scalar_one() == "on":
+            raise SchemaError(
+                "the database is read-only: a standby, or set so; set DATABASE_URL to one that can be written"
+            )
 
 
 def _refuse_damaged(database: sa.Engine) -> None:
@@ -74,7 +145,8 @@ def _damaged(file: Path, what: str) -> str:
     return f"the database {file} cannot be read ({what}); put it back from a backup, nothing was changed"
 
 
-def _refuse_unknown(database: sa.Engine, alembic: AlembicConfig) -> None:
+def _refuse_unknown(database: sa.Engine, alembic: AlembicConfig) -> set[str]:
+    """The revision it stands at; none is an empty database."""
     known = {script.revision for script in ScriptDirectory.from_config(alembic).walk_revisions()}
     with database.connect() as connection:
         at = set(MigrationContext.configure(connection).get_current_heads())
@@ -89,6 +161,7 @@ def _refuse_unknown(database: sa.Engine, alembic: AlembicConfig) -> None:
             "the database has tables but no revision: it is half migrated or another program's; "
             "put a backup back, or set DATABASE_URL to an empty one"
         )
+    return at
 
 
 def _refuse_incomplete(database: sa.Engine) -> None:
@@ -98,7 +171,7 @@ def _refuse_incomplete(database: sa.Engine) -> None:
 
 
 def _sentence(error: DBAPIError) -> str:
-    text = str(error.orig).strip().partition("\n")[0]
+    text = said(error)
     if "readonly" in text or "read-only" in text:
         return f"the database is read-only; make its file and directory writable ({text})"
     return f"the database cannot be used ({text}); nothing was changed"

@@ -24,6 +24,9 @@ PERSONAL = {
     "account.theme",
     "account.profile",
     "account.password",
+    "settings.save_alerts",
+    "settings.read_alert",
+    "settings.read_alerts",
     "team.leave",
     "team.switch",
     "team.new_workspace",
@@ -133,6 +136,7 @@ def ids(world: World, session: Session) -> dict[str, str]:
         "token": "the-token",
         "part": "params",
         "file_id": factories.FileFactory(**shop).id,
+        "alert_id": factories.AlertFactory(**shop).id,
         "workspace_id": world.workspace.id,
     }
 
@@ -152,7 +156,7 @@ def test_every_id_in_a_route_has_a_row_to_try_it_with(app: Flask, ids: dict[str,
 
 def ask(app: Flask, client: FlaskClient, ids: dict[str, str]) -> dict[tuple[str, str], int]:
     """The answer's status of every route with an id and every method."""
-    form = {"role": "viewer", "answer": "done", "direction": "up", "kind": "filter"}
+    form = {"role": "viewer", "answer": "done", "direction": "up", "kind": "filter", "choice": "once"}
     return {
         (method, rule.endpoint): client.open(fill(rule, ids), method=method, data=form).status_code
         for rule in routes(app)
