@@ -62,7 +62,13 @@ class Message(Settings):
         "Text has Discord markup", False, help="bold, links and the like; values are then not made harmless"
     )
     notify: Literal["nobody", "people", "here", "everyone"] = setting(
-        "Notify", "nobody", help="people: who is named in the markup as <@id>; here: who is online"
+        "Notify",
+        "nobody",
+        choices={
+            "people": "who is named in the markup as <@id>",
+            "here": "who is online",
+            "everyone": "everyone",
+        },
     )
     thread_id: ThreadId = setting("Thread", "", help="its id, for a message in a thread")
     username: Text = setting("Shown as", "", help="instead of the webhook's own name", max_length=80)

@@ -1,7 +1,7 @@
 """Gmail: send, answer and label mails, and start rules with those that a search finds."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, Final
 
 from app.sdk import google_mail, mail, mail_fields, received
@@ -56,6 +56,11 @@ def send(ctx: Context, connection: Account, params: Mail) -> Mapping[str, Any]:
     return google_mail.send(ctx, _users(ctx, connection), headers | {"Subject": params.subject}, params)
 
 
+@send.confirm
+def _was_sent(ctx: Context, connection: Account, params: Mail, since: datetime) -> Mapping[str, Any] | None:
+    return google_mail.sent_before(ctx, _users(ctx, connection), since)
+
+
 class Reply(mail_fields.Written):
     """An answer to a mail."""
 
@@ -76,6 +81,13 @@ def reply(ctx: Context, connection: Account, params: Reply) -> Mapping[str, Any]
     if not headers["To"]:
         raise RejectedError(f"the mail {params.message} names nobody to answer; send a new mail instead")
     return google_mail.send(ctx, users, headers, params, thread=found["threadId"])
+
+
+@reply.confirm
+def _was_answered(
+    ctx: Context, connection: Account, params: Reply, since: datetime
+) -> Mapping[str, Any] | None:
+    return google_mail.sent_before(ctx, _users(ctx, connection), since)
 
 
 class Labels(Settings):

@@ -90,7 +90,15 @@ class Export(Named):
     """A document to fetch in another form."""
 
     form: Literal["pdf", "csv", "xlsx", "docx", "txt"] = setting(
-        "Form", "pdf", help="csv: the first sheet of a spreadsheet"
+        "Form",
+        "pdf",
+        choices={
+            "pdf": "PDF",
+            "csv": "CSV (the first sheet)",
+            "xlsx": "Excel",
+            "docx": "Word",
+            "txt": "plain text",
+        },
     )
 
 
@@ -170,7 +178,11 @@ class Share(Named):
     """With whom to share a file."""
 
     email: mail.MailAddress = setting("With", help="a mail address", example="{{ event.email }}")
-    role: Literal["reader", "commenter", "writer"] = setting("They may", "reader")
+    role: Literal["reader", "commenter", "writer"] = setting(
+        "They may",
+        "reader",
+        choices={"reader": "read", "commenter": "read and comment", "writer": "change it"},
+    )
     notify: bool = setting("Tell them by mail", False, help="a repeat after a lost answer tells them again")
 
 

@@ -34,7 +34,7 @@ class Account(Settings):
     security: Literal["tls", "starttls"] = setting(
         "Encryption",
         "tls",
-        help="with tls it encrypts from the first byte; with starttls it begins plain and then encrypts",
+        help="with TLS it encrypts from the first byte; with STARTTLS it begins plain and then encrypts",
         example="tls",
     )
     username: HeaderText = setting("User name", example="orders@example.com", min_length=1)

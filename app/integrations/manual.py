@@ -2,7 +2,7 @@
 
 from app.sdk.declare import Integration, NoSettings
 
-manual = Integration(module=__name__, title="Manual", about="start a rule with a button", need="none")
+manual = Integration(module=__name__, title="Manual", about="start a rule with a button", need="none", rank=3)
 
 
 @manual.manual("Started by hand")

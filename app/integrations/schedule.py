@@ -10,7 +10,9 @@ from app.sdk.fields import Settings, Text, setting
 from app.sdk.shapes import Zone
 from app.sdk.slots import CronSlots, EverySlots
 
-schedule = Integration(module=__name__, title="Schedule", about="start a rule by the clock", need="none")
+schedule = Integration(
+    module=__name__, title="Schedule", about="start a rule by the clock", need="none", rank=2
+)
 
 _UNITS_S: Final = {"seconds": 1, "minutes": 60, "hours": 3_600, "days": 86_400, "weeks": 604_800}
 # A Monday at midnight: every 15 minutes is at :00, :15, :30 and :45, every week on Monday.
@@ -26,7 +28,8 @@ class Timing(Settings):
     missed: Literal["once", "all", "skip"] = setting(
         "When times were missed",
         "once",
-        help="after a standstill: run once for all of them, run each of them, or skip them",
+        help="after a standstill",
+        choices={"once": "run once for all of them", "all": "run each of them", "skip": "skip them"},
     )
 
 

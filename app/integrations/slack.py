@@ -100,7 +100,9 @@ class Message(Settings):
         False,
         help="links as <https://example.com|words>; values are then not made harmless",
     )
-    notify: Notify = setting("Notify", "nobody", help="here: who is online; channel: everyone in it")
+    notify: Notify = setting(
+        "Notify", "nobody", choices={"here": "who is online", "channel": "everyone in the channel"}
+    )
 
 
 @slack.action("Post a message", idempotent=False)

@@ -1,11 +1,12 @@
 """Slack app: write, react and upload as an app of your own, and start rules from what happens in Slack."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Annotated, Any, TypeAlias
 
 from pydantic import SecretStr
 
-from app.sdk import slack, slack_events, slack_params
+from app.sdk import slack, slack_events, slack_history, slack_params
 from app.sdk.declare import Context, InboundRequest, Integration, Reply
 from app.sdk.fields import Settings, setting
 from app.sdk.said import shown
@@ -32,7 +33,8 @@ class App(Settings):
 
     bot_token: BotToken = setting(
         "Bot token",
-        help="scopes: chat:write to post, reactions:write, files:write, users:read.email, channels:join, im:write",
+        help="scopes: chat:write to post, channels:history to look whether it arrived, reactions:write, "
+        "files:write, users:read.email, channels:join, im:write",
         example="xoxb-1234567890-AbCdEfGhIjKl",
         where="api.slack.com/apps → your app → OAuth & permissions → bot user OAuth token",
     )
@@ -58,6 +60,13 @@ def post(ctx: Context, connection: App, params: slack_params.Post) -> Mapping[st
     return _post(ctx, connection, params.channel, **params.shown(params.notify))
 
 
+@post.confirm
+def _was_posted(
+    ctx: Context, connection: App, params: slack_params.Post, since: datetime
+) -> Mapping[str, Any] | None:
+    return slack_history.find(ctx, connection.bot_token, params.channel, since)
+
+
 @slack_app.action("Reply in a thread", idempotent=False)
 def reply(ctx: Context, connection: App, params: slack_params.Answer) -> Mapping[str, Any]:
     """Answers a message in its thread."""
@@ -65,8 +74,16 @@ def reply(ctx: Context, connection: App, params: slack_params.Answer) -> Mapping
     return _post(ctx, connection, params.channel, **params.shown(), **more)
 
 
+@reply.confirm
+def _was_answered(
+    ctx: Context, connection: App, params: slack_params.Answer, since: datetime
+) -> Mapping[str, Any] | None:
+    return slack_history.find(ctx, connection.bot_token, params.channel, since, thread=params.thread)
+
+
 def _post(ctx: Context, connection: App, channel: str, **arguments: Any) -> Mapping[str, Any]:
     named = {"channel": channel, "ts": arguments.get("thread_ts") or ""}
+    arguments["metadata"] = slack_history.marked(ctx)
     posted = slack.call(ctx, connection.bot_token, "chat_postMessage", named, channel=channel, **arguments)
     thread = arguments.get("thread_ts") or posted["ts"]
     return {"channel": posted["channel"], "ts": posted["ts"], "thread": thread}

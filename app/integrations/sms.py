@@ -84,7 +84,13 @@ class Number(Settings):
         "Country", "", help="two letters, such as DE, for a number without + and country code"
     )
     details: list[Literal["line_type_intelligence", "caller_name"]] = setting(
-        "Also ask for", [], help="sort of line and phone company, name of the owner; each costs money"
+        "Also ask for",
+        [],
+        help="each costs money",
+        choices={
+            "line_type_intelligence": "sort of line and phone company",
+            "caller_name": "name of the owner",
+        },
     )
 
     @field_validator("number")

@@ -32,8 +32,8 @@ class Account(Settings):
     security: Security = setting(
         "Encryption",
         "starttls",
-        help="with starttls it begins plain and then encrypts; with tls it encrypts from the first byte; with none "
-        "mail and password are readable for everyone on the way",
+        help="with STARTTLS it begins plain and then encrypts; with TLS it encrypts from the first byte",
+        choices={"none": "none: mail and password can be read on the way"},
         example="starttls",
     )
     username: Text = setting(

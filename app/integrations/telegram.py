@@ -55,7 +55,10 @@ class _Post(Settings):
         example="{{ event.chat.id }}",
     )
     parse_mode: Literal["none", "HTML", "MarkdownV2"] = setting(
-        "Markup", "none", help="with markup, values are not made harmless"
+        "Markup",
+        "none",
+        help="with markup, values are not made harmless",
+        choices={"none": "plain text", "MarkdownV2": "Markdown"},
     )
     silent: bool = setting("Without a sound", False)
     reply_to: int | None = setting("Answer to", None, help="the id of a message in the chat", ge=1)

@@ -15,6 +15,7 @@ webhook = Integration(
     title="Webhook",
     about="start a rule by calling an address, from a shop, a form or any program",
     need="optional",
+    rank=1,
 )
 
 MIN_SECRET_CHARS: Final = 8
@@ -28,8 +29,11 @@ class SigningSecret(Settings):
     scheme: Literal["standard-webhooks", "hmac", "token"] = setting(
         "How the sender proves itself",
         "standard-webhooks",
-        help="with standard-webhooks it signs id, time and body; with hmac it sends a header with a signature of "
-        "the body, as GitHub and Shopify do; with token it sends a header that repeats the secret",
+        choices={
+            "standard-webhooks": "it signs id, time and body (Standard Webhooks)",
+            "hmac": "a header with a signature of the body, as GitHub and Shopify send it",
+            "token": "a header that repeats the secret",
+        },
         example="standard-webhooks",
     )
     secret: SecretStr = setting(

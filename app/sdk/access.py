@@ -46,8 +46,12 @@ class Access(Settings):
     auth: Literal["bearer", "basic", "header", "query"] = setting(
         "How it is sent",
         "bearer",
-        help="as bearer: Authorization: Bearer …; as basic: user name and password; as header: a header of your "
-        "choice; as query: a parameter behind the ?",
+        choices={
+            "bearer": "as Authorization: Bearer …",
+            "basic": "as user name and password (Basic)",
+            "header": "in a header of your choice",
+            "query": "as a parameter behind the ?",
+        },
         example="bearer",
     )
     secret: SecretStr = setting(

@@ -2,9 +2,9 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, cast
 
 from app.sdk.context import Context
 from app.sdk.fields import Settings
@@ -16,6 +16,9 @@ __all__ = [
 ]  # fmt: skip
 
 F = TypeVar("F", bound=Callable[..., Any])
+P = ParamSpec("P")
+Given_co = TypeVar("Given_co", covariant=True)
+Confirm = Callable[[Context, Any, Any, datetime], Mapping[str, Any] | None]
 Need = Literal["required", "optional", "none"]
 TriggerSort = Literal["hook", "slots", "poll", "manual"]
 
@@ -74,9 +77,25 @@ class Action:
     idempotent: bool | Callable[[Any], bool]
     samples: tuple[Sample, ...]
     need: Need
+    # Asks the provider whether a call was done, where one that must not be repeated may have been.
+    confirm: Confirm | None = None
 
     def is_repeatable(self, params: Settings) -> bool:
         return self.idempotent(params) if callable(self.idempotent) else self.idempotent
+
+
+class Declared(Protocol, Generic[P, Given_co]):
+    """An action's function, as it was written."""
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Given_co: ...
+
+    def confirm(self, function: F) -> F:
+        """Declares `(ctx, connection, params, since) -> dict | None` for an action that may not be repeated.
+
+        It gives the output when the call with this `ctx.idempotency_key` was done after `since`, None when it
+        surely was not, and raises TemporaryError when that cannot be told. It changes nothing there.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +126,8 @@ class Integration:
     title: str
     about: str
     need: Need = "required"
+    # Where it stands among what is offered: the lower, the earlier.
+    rank: int = 100
     key: str = field(init=False)
     settings: type[Settings] | None = field(default=None, init=False)
     check_call: Callable[[Context, Any], str] | None = field(default=None, init=False)
@@ -135,10 +156,10 @@ class Integration:
         idempotent: bool | Callable[[Any], bool],
         samples: Iterable[Sample] | None = None,
         need: Need | None = None,
-    ) -> Callable[[F], F]:
+    ) -> Callable[[Callable[P, Given_co]], Declared[P, Given_co]]:
         """Declares `(ctx, connection, params) -> dict`; the docstring is what the user reads."""
 
-        def declare(function: F) -> F:
+        def declare(function: Callable[P, Given_co]) -> Declared[P, Given_co]:
             name, about = _named(function)
             beside = (Sample(**one) for one in self._samples.get(name, ()))
             self.actions[name] = Action(
@@ -146,11 +167,20 @@ class Integration:
                 title=title,
                 description=about,
                 params=_params_model(function),
-                call=function,
+                call=cast(Callable[..., Mapping[str, Any]], function),
                 idempotent=idempotent,
                 samples=tuple(beside if samples is None else samples),
                 need=self._need(need),
             )
+            declared = cast(Declared[P, Given_co], function)
+            vars(function)["confirm"] = self._confirm(name)
+            return declared
+
+        return declare
+
+    def _confirm(self, name: str) -> Callable[[F], F]:
+        def declare(function: F) -> F:
+            self.actions[name] = replace(self.actions[name], confirm=function)
             return function
 
         return declare

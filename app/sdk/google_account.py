@@ -37,7 +37,7 @@ def sign_in(*scopes: str, api: str) -> OAuth:
             f"open console.cloud.google.com, choose or create a project and enable the {api} there",
             "under IAM & Admin → Service accounts, create one; it needs no role",
             "open it and choose Keys → Add key → JSON: the file is kept nowhere else",
-            "choose service_account below and paste the whole content of the file",
+            "choose the service account below and paste the whole content of the file",
             "share what it may use with its address, or let an admin of your Workspace allow it to act as a person",
         ),
         ends="it was withdrawn, the password was changed, or it was not used for six months",
@@ -50,8 +50,8 @@ class GoogleAccount(OAuthAccount):
     method: Literal["oauth", "service_account"] = setting(
         "How to connect",
         "oauth",
-        help="with oauth, somebody signs in with their Google account; a service_account is a robot with a key "
-        "that sees only what is shared with its address",
+        help="a service account is a robot with a key that sees only what is shared with its address",
+        choices={"oauth": "sign in with a Google account", "service_account": "service account (JSON key)"},
         example="oauth",
     )
     client_id: Text = setting(
@@ -73,14 +73,14 @@ class GoogleAccount(OAuthAccount):
     service_account_key: SecretStr = setting(
         "Service account key",
         SecretStr(""),
-        help="for service_account: the whole content of the JSON file",
+        help="for a service account: the whole content of the JSON file",
         where="in Google's console under IAM & Admin → Service accounts → Keys → Add key → JSON",
         validate_default=True,
     )
     subject: Text = setting(
         "Act as",
         "",
-        help="for service_account, optional: the person of your Google Workspace it acts as, where an admin allowed it",
+        help="for a service account, optional: the person of your Google Workspace it acts as, where an admin allowed it",
         example="ada@example.com",
     )
 

@@ -2,12 +2,14 @@
 
 import base64
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from email.headerregistry import Address
+from email.utils import getaddresses
 from typing import Any, Final
 
 from app.sdk import mail, received
 from app.sdk.context import Context, Files
-from app.sdk.errors import RejectedError
+from app.sdk.errors import RejectedError, TemporaryError
 from app.sdk.google import GoogleRefusedError, google_errors, upload
 from app.sdk.mail_fields import Written
 
@@ -19,6 +21,9 @@ _PAGES: Final = 20
 # The most that the discovery document allows for sending.
 _MAX_MAIL_BYTES: Final = 36_700_160
 _MAX_REFERENCES_CHARS: Final = 900
+# By it a mail is found again among those that were sent.
+_TASK: Final = "X-BitQueue-Task"
+_SENT_LOOKED_AT: Final = 50
 
 
 def send(
@@ -26,6 +31,7 @@ def send(
 ) -> dict[str, Any]:
     """Sends a mail, into a conversation if one is named; raises RejectedError when it is too large."""
     attachments = mail.attached(ctx.files, written.attachments)
+    headers = {**headers, _TASK: ctx.idempotency_key}
     composed = mail.compose(headers, written.text, written.html, at=ctx.now)
     message = mail.outgoing(composed, attachments, ctx.files, smtp=False)
     if len(message) > _MAX_MAIL_BYTES:
@@ -37,6 +43,29 @@ def send(
     with google_errors("this mail"):
         sent = users.messages().send(userId=ME, body=body, media_body=media).execute()
     return {"id": sent["id"], "thread_id": sent["threadId"], "to": [one.addr_spec for one in headers["To"]]}
+
+
+def sent_before(ctx: Context, users: Any, since: datetime) -> dict[str, Any] | None:
+    """What `send` gave for this task, from the mails sent since then; None when there is none.
+
+    By the label, not by a search: a search finds a mail only some time later.
+    """
+    answer = users.messages().list(userId=ME, labelIds=["SENT"], maxResults=_SENT_LOOKED_AT).execute()
+    for one in answer.get("messages", []):
+        found = (
+            users.messages()
+            .get(userId=ME, id=one["id"], format="metadata", metadataHeaders=[_TASK, "To"])
+            .execute()
+        )
+        if int(found["internalDate"]) < since.timestamp() * 1000:
+            return None
+        headers = {each["name"].lower(): each["value"] for each in found["payload"].get("headers", [])}
+        if headers.get(_TASK.lower()) == ctx.idempotency_key:
+            to = [address for _, address in getaddresses([headers.get("to", "")])]
+            return {"id": found["id"], "thread_id": found["threadId"], "to": to}
+    if answer.get("nextPageToken"):
+        raise TemporaryError("more mails were sent meanwhile than can be looked at")
+    return None
 
 
 def answer_headers(before: Mapping[str, Any], own: str | None) -> dict[str, Any]:

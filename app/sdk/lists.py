@@ -28,8 +28,12 @@ class Paging(Settings):
     next_page: Literal["next link", "link header", "next value", "page number"] = setting(
         "The next page is told by",
         "next link",
-        help="next link: an address in the answer; link header: as GitHub does; next value: something in the "
-        "answer that goes into the query; page number: counted up until a page is empty",
+        choices={
+            "next link": "an address in the answer",
+            "link header": "a Link header, as GitHub sends it",
+            "next value": "a value in the answer that goes into the query",
+            "page number": "a page number, counted up until a page is empty",
+        },
     )
     next_at: Text = setting(
         "Where the next link or value is",

@@ -64,7 +64,9 @@ class Post(Words):
     """A message to a channel or a person."""
 
     channel: Channel = setting("Channel", help="its id, #name, or a person's member id", example="#orders")
-    notify: slack.Notify = setting("Notify", "nobody", help="here: who is online; channel: everyone in it")
+    notify: slack.Notify = setting(
+        "Notify", "nobody", choices={"here": "who is online", "channel": "everyone in the channel"}
+    )
 
 
 class Answer(Words):

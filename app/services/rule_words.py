@@ -39,7 +39,7 @@ def trigger_sentence(catalogue: Catalogue, part: TriggerPart) -> str:
     trigger = catalogue.trigger(part.type)
     if trigger is None:
         return f"{part.type} is not installed here any more"
-    if part.type == "schedule.cron":
+    if "expression" in part.params and trigger.sort == "slots":
         return _cron_sentence(part.params) or first_sentence(trigger.description)
     chosen = _chosen(trigger, part.params)
     return f"{first_sentence(trigger.description)} {chosen}".strip()

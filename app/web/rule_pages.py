@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 from flask import url_for
 from pydantic import ValidationError
@@ -22,8 +22,6 @@ from app.services.access import Actor
 from app.services.documents import ActionStep, Definition, Step, TriggerPart
 from app.services.rule_checks import Findings
 from app.web.filters import sentence, summary
-
-_FIRST: Final = ("webhook", "schedule", "manual")
 
 
 def connection_state(row: Connection) -> str:
@@ -204,18 +202,16 @@ def action_choices(engine: Engine) -> list[dict[str, Any]]:
 
 def trigger_choices(engine: Engine) -> list[dict[str, Any]]:
     """What most rules start with first."""
-    each_one = (trigger for integration in engine.catalogue for trigger in integration.triggers.values())
-    return [trigger_head(engine, trigger) for trigger in sorted(each_one, key=_rank)]
-
-
-def _rank(trigger: Trigger) -> int:
-    integration = trigger.key.partition(".")[0]
-    return _FIRST.index(integration) if integration in _FIRST else len(_FIRST)
+    ranked = sorted(engine.catalogue, key=lambda integration: integration.rank)
+    return [
+        trigger_head(engine, trigger) for integration in ranked for trigger in integration.triggers.values()
+    ]
 
 
 def trigger_head(engine: Engine, trigger: Trigger) -> dict[str, Any]:
     return {
         "type": trigger.key,
+        "sort": trigger.sort,
         "integration": _icon(engine, trigger.key),
         "service": service(engine, trigger.key),
         "title": trigger.title,

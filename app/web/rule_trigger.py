@@ -141,7 +141,8 @@ def _first_key(rule: Rule) -> str | None:
 def _head(part: TriggerPart, declared: Trigger | None) -> dict[str, Any]:
     if declared is None:
         gone = "This trigger is not installed any more. Choose another one below."
-        return {"type": part.type, "integration": None, "service": None, "title": part.type, "text": gone}
+        nothing = dict.fromkeys(("sort", "integration", "service"))
+        return nothing | {"type": part.type, "title": part.type, "text": gone}
     head = rule_pages.trigger_head(core.current(), declared)
     return head | {"text": " ".join(declared.description.replace("`", "").split())}
 
