@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app import clock
 from app.engine import hold
-from app.engine.policy import LEASE
+from app.engine.policy import LEASE, SUSPECT_LOST
 from app.models import Queue, Run, State, StepKind, Task
 
 CLAIMED_COLUMNS = (
@@ -61,7 +61,7 @@ class _Lane:
 def claim(
     connection: sa.Connection, worker_id: str, limit: int, *, queue_id: str | None = None, lease: Any = LEASE
 ) -> list[Claimed]:
-    """Take up to `limit` tasks in the caller's transaction.
+    """Take up to `limit` tasks in the caller's transaction, but for those that are to run alone.
 
     Half of the places go to queues by priority, the other half is spread evenly, so that none starves.
     `queue_id` names one queue, taken by a user's own program; without it those queues are left alone.
@@ -73,7 +73,15 @@ def claim(
     lanes = list(_lanes(connection, limit, now, queue_id))
     taken: list[Claimed] = []
     for lane, wanted in _turns(lanes, limit, lambda: limit - len(taken)):
-        got = _take(connection, lane.id, wanted, worker_id=worker_id, now=now, lease=lease)
+        got = _take(
+            connection,
+            lane.id,
+            wanted,
+            by=worker_id,
+            now=now,
+            until=now + lease,
+            suspects=queue_id is not None,
+        )
         if lane.rated and got:
             connection.execute(_SPEND, {"queue": lane.id, "taken": len(got)})
         lane.room = lane.room - len(got) if len(got) == wanted else 0
@@ -82,6 +90,22 @@ def claim(
         connection.execute(_SERVED, {"queues": sorted({task.queue_id for task in taken}), "now": now})
     _mark_runs(connection, taken, now)
     return taken
+
+
+def claim_suspect(connection: sa.Connection, worker_id: str) -> list[Claimed]:
+    """One that is to run alone, of those that `claim` leaves; it waits while its queue is full."""
+    if hold.held(connection):
+        return []
+    now = clock.now()
+    for row in connection.execute(SUSPECTS).all():
+        if _room(connection, row.queue_id, 1, now) > 0:
+            values = {"task": row.id, "by": worker_id, "now": now, "until": now + LEASE}
+            taken = [Claimed(*found) for found in connection.execute(_TAKE_ONE, values).all()]
+            if taken and row.rate_count is not None:
+                connection.execute(_SPEND, {"queue": row.queue_id, "taken": 1})
+            _mark_runs(connection, taken, now)
+            return taken
+    return []
 
 
 def _turns(lanes: list[_Lane], limit: int, left: Callable[[], int]) -> Iterator[tuple[_Lane, int]]:
@@ -150,13 +174,8 @@ def _keep_tokens(connection: sa.Connection, queue_id: str, tokens: float, now: d
     connection.execute(sa.update(Queue).where(Queue.id == queue_id).values(tokens=tokens, refilled_at=now))
 
 
-def _take(
-    connection: sa.Connection, queue_id: str, limit: int, *, worker_id: str, now: datetime, lease: Any
-) -> list[Claimed]:
-    rows = connection.execute(
-        _TAKE,
-        {"in_queue": queue_id, "most": limit, "by": worker_id, "now": now, "until": now + lease},
-    ).all()
+def _take(connection: sa.Connection, queue_id: str, limit: int, **values: Any) -> list[Claimed]:
+    rows = connection.execute(_TAKE, {"in_queue": queue_id, "most": limit} | values).all()
     taken = [Claimed(*row) for row in rows]
     return sorted(taken, key=lambda task: (-task.priority, task.id))
 
@@ -164,28 +183,52 @@ def _take(
 # As a CTE: PostgreSQL may evaluate a subquery anew for each row, and then takes more than the limit.
 _due = (
     sa.select(Task.id)
-    .where(Task.queue_id == sa.bindparam("in_queue"), Task.state == State.QUEUED)
+    .where(
+        Task.queue_id == sa.bindparam("in_queue"),
+        Task.state == State.QUEUED,
+        sa.or_(Task.lost < SUSPECT_LOST, sa.bindparam("suspects", type_=sa.Boolean)),
+    )
     .order_by(Task.priority.desc(), Task.due_at, Task.id)
     .limit(sa.bindparam("most"))
     .with_for_update(skip_locked=True)
     .cte("due")
 )
+_TAKEN: dict[str, Any] = {
+    "state": State.RUNNING,
+    "attempt": Task.attempt + 1,
+    "fence": Task.fence + 1,
+    "worker_id": sa.bindparam("by"),
+    "started_at": sa.func.coalesce(
+        Task.started_at, sa.bindparam("now", type_=Task.__table__.c.started_at.type)
+    ),
+    "lease_until": sa.bindparam("until", type_=Task.__table__.c.lease_until.type),
+    "cause": None,
+}
+# The state again: a subquery may be evaluated before its rows are locked.
 _TAKE = (
     sa.update(Task)
-    # The state again: a subquery may be evaluated before its rows are locked.
     .where(Task.id.in_(sa.select(_due.c.id)), Task.state == State.QUEUED)
-    .values(
-        state=State.RUNNING,
-        attempt=Task.attempt + 1,
-        fence=Task.fence + 1,
-        worker_id=sa.bindparam("by"),
-        started_at=sa.func.coalesce(
-            Task.started_at, sa.bindparam("now", type_=Task.__table__.c.started_at.type)
-        ),
-        lease_until=sa.bindparam("until", type_=Task.__table__.c.lease_until.type),
-        cause=None,
-    )
+    .values(_TAKEN)
     .returning(*CLAIMED_COLUMNS)
+)
+_TAKE_ONE = (
+    sa.update(Task)
+    .where(Task.id == sa.bindparam("task"), Task.state == State.QUEUED)
+    .values(_TAKEN)
+    .returning(*CLAIMED_COLUMNS)
+)
+SUSPECTS = (
+    sa.select(Task.id, Task.queue_id, Queue.rate_count)
+    .join(Queue, Queue.id == Task.queue_id)
+    .where(
+        Task.state == State.QUEUED,
+        # As written in the index that finds them.
+        Task.lost >= sa.literal_column(str(SUSPECT_LOST)),
+        sa.not_(Queue.paused),
+        sa.not_(Queue.external),
+    )
+    .order_by(Task.due_at)
+    .limit(20)
 )
 _SPEND = (
     sa.update(Queue)

@@ -13,6 +13,8 @@ _LONGEST_S = 24 * 3600.0
 _LEAST_PART = 0.1
 # Three workers died with it: the action itself is what kills them.
 MAX_LOST = 3
+# One loss before that it runs alone: what only stood beside the culprit is not lost a third time.
+SUSPECT_LOST = MAX_LOST - 1
 # A claimed task belongs to its worker for so long, renewed while it works.
 LEASE = timedelta(seconds=10)
 RENEW_EVERY_S = 3.0

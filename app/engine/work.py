@@ -14,7 +14,7 @@ from gevent.pool import Pool
 from app import clock, ids
 from app.engine import hold, material, record, tick
 from app.engine.checks import Checker
-from app.engine.claim import Claimed, claim
+from app.engine.claim import SUSPECTS, Claimed, claim, claim_suspect
 from app.engine.core import Engine
 from app.engine.execute import execute_chain
 from app.engine.policy import LEASE, RENEW_EVERY_S
@@ -30,6 +30,7 @@ _DRAIN_S = 60.0
 _LOOK_S = 0.02
 _IDLE_S = 0.15
 _BLOCKED_S = 0.1
+_SUSPECTS_S = 0.25
 
 
 class Worker:
@@ -44,6 +45,7 @@ class Worker:
         self._active: dict[int, Claimed] = {}
         self._chains = 0
         self._drains = BoundedSemaphore(1)
+        self._suspects = _Suspects()
         self.poller = Poller(engine)
         self.checker = Checker(engine)
 
@@ -80,6 +82,8 @@ class Worker:
         try:
             if not self._has_work() or self.stopping:
                 return 0
+            if self._makes_way():
+                return 1
             tasks = self.engine.writer.submit(lambda connection: claim(connection, self.id, room))
             self._start(tasks)
         except UnavailableError:
@@ -90,6 +94,20 @@ class Worker:
         if len(tasks) == room:
             self.engine.doorbell.ring()
         return len(tasks)
+
+    def _makes_way(self) -> bool:
+        """Whether a task that two workers died with waits or runs here: it runs alone."""
+        if self._suspects.alone and len(self.pool):
+            return True
+        self._suspects.look(self.engine)
+        if not self._suspects.waiting or len(self.pool):
+            self._suspects.alone = False
+            return self._suspects.waiting
+        tasks = self.engine.writer.submit(lambda connection: claim_suspect(connection, self.id))
+        self._start(tasks)
+        # Where its queue is full, the others go on meanwhile.
+        self._suspects.alone = self._suspects.waiting = bool(tasks)
+        return bool(tasks)
 
     def _start(self, tasks: list[Claimed]) -> None:
         # Those that `finish` has given back meanwhile are no longer ours.
@@ -183,6 +201,23 @@ class Worker:
         ).all()  # fmt: skip
         for row in rows:
             record.mark_run(connection, row.run_id, State.QUEUED, None)
+
+
+class _Suspects:
+    """What a worker knows of tasks that are to run alone."""
+
+    def __init__(self) -> None:
+        self.waiting = False
+        # One of them runs here.
+        self.alone = False
+        self._looked_at = 0.0
+
+    def look(self, engine: Engine) -> None:
+        """Now and then: there is hardly ever one."""
+        if time.monotonic() - self._looked_at > _SUSPECTS_S:
+            self._looked_at = time.monotonic()
+            with read_connection(engine.database) as connection:
+                self.waiting = connection.execute(SUSPECTS).first() is not None
 
 
 def _just_before(now: datetime) -> datetime:

@@ -19,6 +19,8 @@ class Task(Base):
         partial_index(
             "ix_tasks_queued", "queue_id", desc("priority"), "due_at", "id", where="state = 'queued'"
         ),
+        # Those that two workers died with; see engine.policy.
+        partial_index("ix_tasks_suspect", "due_at", where="state = 'queued' AND lost >= 2"),
         partial_index("ix_tasks_waiting", "due_at", where="state = 'waiting'"),
         partial_index("ix_tasks_running", "lease_until", where="state = 'running'"),
         partial_index("ix_tasks_worker", "worker_id", where="state = 'running'"),

@@ -80,7 +80,7 @@ class GoogleAccount(OAuthAccount):
     subject: Text = setting(
         "Act as",
         "",
-        help="for a service account, optional: the person of your Google Workspace it acts as, where an admin allowed it",
+        help="for a service account, optional: the person of your Google Workspace it acts as, if an admin allowed it",
         example="ada@example.com",
     )
 

@@ -1,4 +1,4 @@
-"""How fast each connection may be used, each waiting task's place in the line for it, and daily checks."""
+"""How fast each connection may be used, each waiting task's place in the line for it, daily checks, tasks that run alone."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -37,10 +37,16 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_paces_workspace_id"), "paces", ["workspace_id"])
     op.add_column("tasks", sa.Column("turn_at", sa.BigInteger(), nullable=True))
+    op.create_index(
+        "ix_tasks_suspect", "tasks", ["due_at"],
+        sqlite_where=sa.text("state = 'queued' AND lost >= 2"),
+        postgresql_where=sa.text("state = 'queued' AND lost >= 2"),
+    )  # fmt: skip
     op.add_column("connections", sa.Column("check_due_at", sa.BigInteger(), nullable=True))
 
 
 def downgrade() -> None:
     op.drop_column("connections", "check_due_at")
+    op.drop_index("ix_tasks_suspect", "tasks")
     op.drop_column("tasks", "turn_at")
     op.drop_table("paces")

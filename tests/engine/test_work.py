@@ -64,6 +64,43 @@ def test_a_second_drain_returns_at_once(bench, worker, provider):
     assert bench.row(Task).state == "succeeded"
 
 
+def test_what_two_workers_died_with_runs_alone(bench, worker, provider):
+    """Neither beside what is new nor beside another of its kind, and the others go on after it."""
+    running: list[str] = []
+    beside: dict[str, list[str]] = {}
+
+    def answer(params):
+        beside[params.what] = list(running)
+        running.append(params.what)
+        gevent.sleep(0.05)
+        running.remove(params.what)
+        return {}
+
+    provider.answer = answer
+    for name in ("a", "b", "suspect", "c", "other suspect", "d"):
+        task_id = bench.task({"what": name})
+        if "suspect" in name:
+            bench.set(bench.row(Task, id=task_id), lost=2)
+
+    worker.drain()
+    worker.pool.join(5)
+
+    assert {task.state for task in bench.rows(Task)} == {"succeeded"}
+    assert beside["suspect"] == beside["other suspect"] == []
+    assert not any("suspect" in name for names in beside.values() for name in names)
+
+
+def test_a_suspect_in_a_full_queue_keeps_no_other_queue_waiting(bench, worker, provider):
+    full = bench.queue("full", concurrency=0)
+    suspect = bench.task({"what": "suspect"}, queue_id=full)
+    bench.set(bench.row(Task, id=suspect), lost=2)
+    bench.task({"what": "new"})
+
+    gevent.with_timeout(1, worker.drain, timeout_value=None)
+
+    assert [what for _, what in provider.heard] == ["new"]
+
+
 def test_more_than_the_pool_holds_is_done_in_turn(bench, worker, provider):
     worker.pool.size = 3
     worker.pool._semaphore.counter = 3
