@@ -42,11 +42,12 @@ _WRITE = {_WRITE_OPTION: True}
 
 
 def database_options(config: Config) -> dict[str, Any]:
+    # What a statement was given is users' data: errors are logged, and tell the statement alone.
+    shared = {"pool_size": 20, "max_overflow": 30, "hide_parameters": True}
     if config.is_sqlite:
-        return {"pool_size": 20, "max_overflow": 30, "connect_args": {"check_same_thread": False}}
+        return {**shared, "connect_args": {"check_same_thread": False}}
     return {
-        "pool_size": 20,
-        "max_overflow": 30,
+        **shared,
         "connect_args": {"connect_timeout": 5, "options": "-c lock_timeout=5s -c timezone=UTC"},
     }
 
@@ -98,6 +99,11 @@ def _begin_sqlite(connection: sa.Connection) -> None:
     # A read that becomes a write fails at once if anyone wrote in between: writers ask for the lock first.
     write = connection.get_execution_options().get(_WRITE_OPTION)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+
+
+def outage(error: DBAPIError) -> str:
+    """What a driver says of a database that is away, in one line."""
+    return str(error.orig).partition("\n")[0] or type(error.orig).__name__
 
 
 def is_busy(error: DBAPIError) -> bool:

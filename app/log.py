@@ -24,6 +24,8 @@ _SECRET_TEXT = re.compile(
 )
 # These libraries say much at info level, some of it (twilio: requests with their headers) not for a log.
 _QUIET = ("alembic", "googleapiclient", "httpx2", "rq", "slack_sdk", "sqlalchemy", "twilio", "urllib3")
+# RQ, flask-limiter: libraries whose errors say that Redis is not to be had.
+_AWAY = ("redis.", "limits.errors")
 _GUNICORN = ("gunicorn.error", "gunicorn.access")
 
 
@@ -67,8 +69,17 @@ def _masked(name: str, value: Any) -> Any:
     return value
 
 
+def shorten_away(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """That Redis is away is an outage and no fault: its name is told, not where each library noticed it."""
+    told = event.get("exc_info")
+    if isinstance(told, tuple) and type(told[1]).__module__.startswith(_AWAY):
+        return {**event, "exc_info": None, "error": type(told[1]).__name__}
+    return event
+
+
 def _describing() -> list[Processor]:
     return [
+        shorten_away,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         # A plain traceback: the richer formatters print local variables, and those hold secrets.

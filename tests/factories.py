@@ -9,6 +9,8 @@ from factory.alchemy import SQLAlchemyModelFactory
 from app import clock, ids
 from app.extensions import db
 from app.models import (
+    Alert,
+    AlertKind,
     ApiKey,
     Connection,
     Event,
@@ -187,6 +189,19 @@ class TaskFactory(RowFactory):
     max_attempts = 8
     due_at = factory.LazyFunction(clock.now)
     created_at = factory.LazyFunction(clock.now)
+
+
+class AlertFactory(RowFactory):
+    class Meta:
+        model = Alert
+
+    id = new_id("alt")
+    kind = AlertKind.FAILED
+    cause = factory.Sequence(lambda number: f"failed:rul_{number}")
+    hour = 0
+    title = "Big orders failed"
+    sentence = "Big orders failed: the shop is closed"
+    at = factory.LazyFunction(clock.now)
 
 
 class FileFactory(RowFactory):

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app import clock, ids
 from app.errors import UnavailableError
@@ -53,6 +53,16 @@ def test_what_was_read_before_is_read_anew(engine, session):
     with writing() as own:
         assert own.scalars(sa.select(Workspace)).one().name == "Renamed"
     assert row.name == "Renamed"
+
+
+def test_an_error_tells_the_statement_and_not_what_it_was_given(engine):
+    statement = sa.text("SELECT 1 FROM nowhere WHERE 'x' = :it")
+
+    with engine.database.connect() as connection, pytest.raises(DBAPIError) as raised:
+        connection.execute(statement, {"it": "a customer's text"})
+
+    assert "FROM nowhere" in str(raised.value)
+    assert "a customer's text" not in str(raised.value)
 
 
 def test_many_writers_at_once_all_get_their_turn(engine):

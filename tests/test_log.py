@@ -3,6 +3,7 @@ import logging
 
 import pytest
 import structlog
+from redis.exceptions import ConnectionError  # noqa: A004 - the one that is meant
 
 from app import log
 from app.config import Config
@@ -96,3 +97,27 @@ def test_a_traceback_holds_no_local_variables_and_no_secret(configured, capsys):
     assert "Traceback" in text
     assert "hunter2" not in text
     assert "kept-to-itself" not in text
+
+
+def test_a_redis_that_is_away_is_told_without_a_traceback(configured, capsys):
+    configured()
+
+    try:
+        raise ConnectionError("connection refused")
+    except ConnectionError:
+        logging.getLogger("rq.worker").exception("found an unhandled exception, quitting...")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "found an unhandled exception" in line
+    assert "error=ConnectionError" in line
+
+
+def test_a_fault_of_ours_keeps_its_traceback(configured, capsys):
+    log_ = configured()
+
+    try:
+        raise KeyError("gone")
+    except KeyError:
+        log_.exception("task_broke")
+
+    assert "Traceback" in capsys.readouterr().err

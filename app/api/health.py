@@ -1,16 +1,36 @@
-"""For load balancers and monitoring: alive, ready, figures."""
+"""For load balancers and monitoring: alive, ready, figures. And nothing new is taken where there is no room."""
 
 from dataclasses import asdict
 
-from flask import Blueprint, Response
+from flask import Blueprint, Response, request
 from prometheus_client import CONTENT_TYPE_LATEST
 
 from app.api.auth import authenticate
 from app.api.edge import answer, public
-from app.engine import core
+from app.api.problems import problem
+from app.engine import core, disk
+from app.errors import UnavailableError
 from app.services import health
 
 blueprint = Blueprint("v1_health", __name__)
+
+_TAKES = ("/hooks/", "/enqueue", "/api/v1/")
+# A hook is called by any method; of the API, what looks and what removes goes on.
+_LOOKS = frozenset({"GET", "HEAD", "OPTIONS", "DELETE"})
+
+
+@blueprint.before_app_request
+def refuse_without_room() -> Response | None:
+    """Before the disk is full: what runs could not end, and nothing could be removed any more."""
+    if not request.path.startswith(_TAKES):
+        return None
+    if request.method in _LOOKS and not request.path.startswith("/hooks/"):
+        return None
+    try:
+        disk.require_room(core.current().database)
+    except UnavailableError as error:
+        return problem(error.status, str(error))
+    return None
 
 
 @blueprint.get("/healthz")

@@ -10,6 +10,7 @@ from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
 
 from app.errors import BitQueueError, InvalidError, UnavailableError
+from app.extensions import AWAY, outage
 from app.sdk import jsonvalues
 from app.sdk.errors import AuthError, IntegrationError, RefusedError, TemporaryError
 
@@ -109,7 +110,10 @@ def _of_integration(error: IntegrationError) -> Response:
 
 
 def _of_database(error: DBAPIError) -> Response:
-    log.error("api_database_fault", path=request.path, exc_info=error)
+    if isinstance(error, AWAY):
+        log.warning("api_database_away", path=request.path, error=outage(error))
+    else:
+        log.error("api_database_fault", path=request.path, exc_info=error)
     return _of_ours(
         UnavailableError("the database cannot be used now; nothing was stored, try again in a moment")
     )

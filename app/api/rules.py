@@ -7,9 +7,10 @@ from pydantic import ConfigDict, Field
 from app.api.edge import noun, operation
 from app.api.fields import Body, Id, Instant, Json, List, Paged, Shown
 from app.engine import core
+from app.engine.trigger_health import Health
 from app.extensions import db, writing
 from app.models import Role
-from app.services import rules
+from app.services import rules, trigger_health
 from app.services.access import Actor
 from app.services.paging import slice_of
 
@@ -55,6 +56,19 @@ class RuleChangeIn(Body):
     steps: list[dict[str, Json]] | None = None
 
 
+class TriggerHealthOut(Shown):
+    """`state`: armed, late (due and not done), stuck (two intervals missed), disconnected (its connection is broken).
+
+    `last_at` is the last call, slot or look; `missed`: slots that passed and may still be run on its page.
+    """
+
+    state: Health
+    last_at: Instant | None
+    next_at: Instant | None
+    sentence: str
+    missed: int
+
+
 class RuleOut(Shown):
     """`version` is the one that runs; with `has_draft` the document shown is newer than it."""
 
@@ -66,6 +80,7 @@ class RuleOut(Shown):
     hook_url: str | None = None
     trigger: Json
     steps: Json
+    trigger_health: TriggerHealthOut | None = Field(None, description="null while the rule is off")
     created_at: str
     updated_at: str
 
@@ -82,6 +97,7 @@ class RuleLineOut(Shown):
     last_run: str | None
     last_run_state: str | None
     next_due_at: Instant | None
+    trigger_health: TriggerHealthOut | None
     created_at: Instant
     updated_at: Instant
 
@@ -116,7 +132,7 @@ class TestedOut(Shown):
     took_ms: int
 
 
-def _line(listed: rules.Listed) -> RuleLineOut:
+def _line(listed: rules.Listed, health: trigger_health.Standing | None) -> RuleLineOut:
     rule, trigger, run = listed.rule, listed.trigger, listed.last_run
     return RuleLineOut(
         id=rule.id,
@@ -128,13 +144,21 @@ def _line(listed: rules.Listed) -> RuleLineOut:
         last_run=run.id if run else None,
         last_run_state=run.state if run else None,
         next_due_at=trigger.next_due_at if trigger else None,
+        trigger_health=_health_out(health),
         created_at=rule.created_at,
         updated_at=rule.updated_at,
     )
 
 
-def _out(session: Any, rule: Any) -> RuleOut:
-    return RuleOut(**rules.document(session, core.current(), rule))
+def _health_out(standing: trigger_health.Standing | None) -> TriggerHealthOut | None:
+    if standing is None:
+        return None
+    return TriggerHealthOut(**{name: getattr(standing, name) for name in TriggerHealthOut.model_fields})
+
+
+def _out(session: Any, actor: Actor, rule: Any) -> RuleOut:
+    health = trigger_health.of(session, actor, core.current(), rule)
+    return RuleOut(**rules.document(session, core.current(), rule), trigger_health=_health_out(health))
 
 
 @blueprint.get("/rules")
@@ -142,8 +166,12 @@ def _out(session: Any, rule: Any) -> RuleOut:
 def listing(actor: Actor, query: Paged) -> List[RuleLineOut]:
     """Rules, the newest first."""
     found = rules.listing(db.session(), actor)
+    health = trigger_health.listing(db.session(), actor, core.current())
     page = slice_of(found, query.cursor, query.limit, row_id=lambda listed: listed.rule.id)
-    return List(items=[_line(listed) for listed in page.items], next_cursor=page.next_cursor)
+    return List(
+        items=[_line(listed, health.get(listed.rule.id)) for listed in page.items],
+        next_cursor=page.next_cursor,
+    )
 
 
 @blueprint.post("/rules")
@@ -155,7 +183,9 @@ def create(actor: Actor, body: RuleIn) -> RuleOut:
     """
     with writing() as session:
         document = body.model_dump()
-        return _out(session, rules.create(session, actor, core.current(), document, publish=body.enabled))
+        return _out(
+            session, actor, rules.create(session, actor, core.current(), document, publish=body.enabled)
+        )
 
 
 @blueprint.get("/rules/<rule_id>")
@@ -163,7 +193,7 @@ def create(actor: Actor, body: RuleIn) -> RuleOut:
 def get(actor: Actor, rule_id: str) -> RuleOut:
     """A rule as one document."""
     session = db.session()
-    return _out(session, rules.get(session, actor, rule_id))
+    return _out(session, actor, rules.get(session, actor, rule_id))
 
 
 @blueprint.put("/rules/<rule_id>")
@@ -193,7 +223,7 @@ def delete(actor: Actor, rule_id: str) -> None:
 def enable(actor: Actor, rule_id: str) -> RuleOut:
     """Turn a rule on, as its document stands."""
     with writing() as session:
-        return _out(session, rules.enable(session, actor, core.current(), rule_id))
+        return _out(session, actor, rules.enable(session, actor, core.current(), rule_id))
 
 
 @blueprint.post("/rules/<rule_id>/disable")
@@ -201,7 +231,7 @@ def enable(actor: Actor, rule_id: str) -> RuleOut:
 def disable(actor: Actor, rule_id: str) -> RuleOut:
     """Turn a rule off; runs under way go on."""
     with writing() as session:
-        return _out(session, rules.disable(session, actor, rule_id))
+        return _out(session, actor, rules.disable(session, actor, rule_id))
 
 
 @blueprint.post("/rules/<rule_id>/run")
@@ -243,4 +273,4 @@ def _save(actor: Actor, rule_id: str, change: RuleChangeIn) -> RuleOut:
             rule = rules.enable(session, actor, engine, rule_id)
         elif rule.enabled:
             rule = rules.disable(session, actor, rule_id)
-        return _out(session, rule)
+        return _out(session, actor, rule)

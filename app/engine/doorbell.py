@@ -12,6 +12,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 from redis.retry import Retry
 from rq import Queue as RQQueue
+from rq.exceptions import NoSuchJobError
 from rq.job import Job
 from rq.serializers import JSONSerializer
 from rq_scheduler import Scheduler
@@ -175,6 +176,13 @@ class KnownJob(Job):
 
     def __init__(self, id: str | None = None, connection: Any = None, serializer: Any = None) -> None:
         super().__init__(id, connection=connection, serializer=JSONSerializer)
+
+    def restore(self, raw_data: Any) -> Any:
+        """An unreadable hash is a job that is not there: RQ passes over those, others end its worker."""
+        try:
+            return super().restore(raw_data)
+        except (ValueError, TypeError, LookupError, AttributeError, AssertionError) as error:
+            raise NoSuchJobError("its hash is damaged") from error
 
     @property
     def func(self) -> Any:

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 import structlog
 
 from app import clock, ids
-from app.engine import files, gauge, memory, retention
+from app.engine import alerts, files, gauge, memory, retention
 from app.engine.core import Engine
-from app.models import AuditEntry, Heartbeat, Invitation, SignIn, StorageSample, Usage
+from app.models import Alert, AuditEntry, Heartbeat, Invitation, SignIn, StorageSample, Usage
 from app.models.heartbeat import TICK_ID
 
 log = structlog.get_logger()
@@ -78,6 +78,7 @@ _OFTEN: tuple[Sweep, ...] = (
     memory.sweep,
     _Old("sign_ins", (SignIn.id,), lambda now: SignIn.expires_at < now),
     # By the id, which begins with the time: the time alone has no index.
+    _Old("alerts", (Alert.id,), lambda now: Alert.id < ids.least("alt", now - alerts.KEPT)),
     _Old("audit", (AuditEntry.id,), lambda now: AuditEntry.id < ids.least("aud", now - AUDIT_KEPT)),
 )
 _SELDOM: tuple[Sweep, ...] = (

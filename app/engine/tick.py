@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import structlog
 
 from app import clock
-from app.engine import record, schedule
+from app.engine import hold, record, schedule, watch
 from app.engine.core import Engine
 from app.engine.doorbell import BELL_LIFE_S
 from app.engine.policy import LEASE, MAX_LOST, RENEW_EVERY_S
@@ -58,16 +58,26 @@ clock_watch = ClockWatch()
 def run(engine: Engine) -> None:
     """One tick."""
     seen(engine, TICK_ID, "tick")
-    work = schedule.fire_due(engine)
+    free = not _is_held(engine)
+    work = schedule.fire_due(engine) if free else 0
     work += engine.writer.submit(queue_due)
     if clock_watch.is_steady():
         work += engine.writer.submit(end_leases)
     engine.writer.submit(mark_gone)
+    if not free:
+        return
+    work += watch.look(engine)
     if _is_stale_work(engine):
         engine.doorbell.ring_now(force=True)
     elif work:
         engine.doorbell.ring()
     _fire_on_time(engine)
+
+
+def _is_held(engine: Engine) -> bool:
+    """A restored server goes on counting time and ending leases, but begins nothing."""
+    with read_connection(engine.database) as connection:
+        return hold.held(connection)
 
 
 def _fire_on_time(engine: Engine) -> None:

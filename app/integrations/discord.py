@@ -10,6 +10,7 @@ from app.sdk import discord as api
 from app.sdk.declare import Context, Integration
 from app.sdk.errors import RejectedError
 from app.sdk.fields import Settings, Text, setting
+from app.sdk.notices import Notice
 from app.sdk.said import shown
 from app.sdk.shapes import Objects, shaped
 
@@ -110,3 +111,8 @@ def _content(params: Message) -> str:
     if len(content) > _MOST_CHARS:
         raise RejectedError(f"the text is longer than discord's {_MOST_CHARS} characters; shorten it")
     return content
+
+
+@discord.notice("chat", by="message", addressed=False)
+def notice(told: Notice) -> dict[str, Any]:
+    return {"text": f"{told.title}\n{told.data['sentence']}\n{told.data['url']}"}

@@ -10,6 +10,7 @@ from app.sdk.errors import RejectedError
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.google import GoogleAccount, OAuth, google_errors, rest, sign_in
 from app.sdk.google_mail import ME
+from app.sdk.notices import Notice
 from app.sdk.polling import EVERY_MINUTES, first_setting
 
 gmail = Integration(module=__name__, title="Gmail", about="send, answer and label mails of a Google account")
@@ -154,3 +155,8 @@ def new_mail(
     arrived = [at for at, _ in found] if cursor is not None else []
     occurrences = [Occurrence(data["id"], data) for _, data in found]
     return Batch(occurrences, max([since, *arrived]), google_mail.kept([*recent_keys, *taken], set(listed)))
+
+
+@gmail.notice("mail", by="send")
+def notice(told: Notice) -> dict[str, Any]:
+    return {"to": [told.to], "subject": told.title, "text": told.text}

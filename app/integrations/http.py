@@ -12,6 +12,7 @@ from app.sdk.access import Access, OpenHeaders, OpenQuery, body_of, call
 from app.sdk.declare import Batch, Context, Integration
 from app.sdk.fields import Pairs, Settings, Text, setting
 from app.sdk.http import UNSET, Answer
+from app.sdk.notices import Notice
 from app.sdk.sealed import mask
 from app.sdk.shapes import AnyJson
 from app.sdk.urls import looks_secret, parse_url
@@ -186,3 +187,8 @@ def new_item(
         recent_keys=recent_keys,
         first=params.first,
     )
+
+
+@http.notice("webhook", by="request")
+def notice(told: Notice) -> dict[str, Any]:
+    return {"method": "POST", "url": told.to, "json": dict(told.data), "repeat_safe": True}

@@ -12,6 +12,7 @@ from app.sdk.answers import Answer
 from app.sdk.declare import Context, Integration
 from app.sdk.errors import AuthError, IntegrationError, RejectedError
 from app.sdk.fields import Settings, Text, setting
+from app.sdk.notices import Notice
 from app.sdk.said import is_later, json_object, not_now
 from app.sdk.shapes import Object, WebAddress, shaped
 
@@ -140,3 +141,8 @@ def _card(params: Message) -> dict[str, Any]:
         link=params.link,
         link_title=params.link_title,
     )
+
+
+@msteams.notice("chat", by="message", addressed=False)
+def notice(told: Notice) -> dict[str, Any]:
+    return {"text": f"{told.title}\n{told.data['sentence']}\n{told.data['url']}"}

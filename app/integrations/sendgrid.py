@@ -12,6 +12,7 @@ from app.sdk.declare import Context, InboundRequest, Integration, Occurrence, Re
 from app.sdk.errors import AuthError
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.mail_fields import Headed, Recipients, Written, files_setting
+from app.sdk.notices import Notice
 from app.sdk.shapes import shaped
 
 sendgrid = Integration(
@@ -173,3 +174,8 @@ def event(request: InboundRequest, connection: Account, params: Events) -> Itera
     Put the rule's address into SendGrid under settings, mail settings, event webhooks, and switch on the signature.
     """
     return sendgrid_events.told(request, connection.verification_key, params.events)
+
+
+@sendgrid.notice("mail", by="send")
+def notice(told: Notice) -> dict[str, Any]:
+    return {"to": [told.to], "subject": told.title, "text": told.text}

@@ -10,6 +10,7 @@ from app.sdk.declare import Context, Integration
 from app.sdk.errors import AuthError, IntegrationError, RejectedError, TemporaryError
 from app.sdk.fields import Settings, Text, setting
 from app.sdk.http import parse_retry_after
+from app.sdk.notices import Notice
 from app.sdk.shapes import shaped
 from app.sdk.slack import Notify, webhook_client, written
 from app.sdk.urls import parse_url
@@ -113,3 +114,8 @@ def message(ctx: Context, connection: IncomingWebhook, params: Message) -> Mappi
     if response.status_code != 200:
         raise _failure(ctx, response)
     return {"posted": True, "text": text}
+
+
+@slack.notice("chat", by="message", addressed=False)
+def notice(told: Notice) -> dict[str, Any]:
+    return {"text": f"{told.title}\n{told.data['sentence']}\n{told.data['url']}"}

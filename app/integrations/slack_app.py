@@ -9,6 +9,7 @@ from pydantic import SecretStr
 from app.sdk import slack, slack_events, slack_history, slack_params
 from app.sdk.declare import Context, InboundRequest, Integration, Reply
 from app.sdk.fields import Settings, setting
+from app.sdk.notices import Notice
 from app.sdk.said import shown
 from app.sdk.shapes import shaped
 
@@ -196,3 +197,8 @@ def reaction(request: InboundRequest, connection: App, params: slack_params.Reac
 def command(request: InboundRequest, connection: App, params: slack_params.Command) -> slack_events.Told:
     """Starts when somebody types a command of the app, such as /order A-1001. Its request url is the rule's address."""
     return slack_events.command(request, _secret(connection), params)
+
+
+@slack_app.notice("chat", by="post")
+def notice(told: Notice) -> dict[str, Any]:
+    return {"channel": told.to, "text": f"{told.title}\n{told.data['sentence']}\n{told.data['url']}"}

@@ -12,6 +12,7 @@ from app.sdk.channels import Security, Server
 from app.sdk.context import FileRef
 from app.sdk.declare import Context, Integration
 from app.sdk.fields import Settings, Text, setting
+from app.sdk.notices import Notice
 from app.sdk.smtp import session
 
 smtp = Integration(module=__name__, title="Mail (SMTP)", about="send mail through your own mail account")
@@ -133,3 +134,8 @@ def send(ctx: Context, connection: Account, params: Mail) -> Mapping[str, Any]:
         "refused": sentences,
         "message_id": headers["Message-ID"],
     }
+
+
+@smtp.notice("mail", by="send")
+def notice(told: Notice) -> dict[str, Any]:
+    return {"to": [told.to], "subject": told.title, "text": told.text}

@@ -37,7 +37,16 @@ class Trigger(Base):
     next_due_at: Mapped[datetime | None] = mapped_column(Instant)
     last_fired_at: Mapped[datetime | None] = mapped_column(Instant)
     last_error: Mapped[str | None]
+    # A poll: looks that failed since the last good one. A schedule: slots of the last standstill that did not run.
     missed: Mapped[int] = mapped_column(default=0)
+    # When `next_due_at` was last set anew, and when the last look ended, well or not.
+    armed_at: Mapped[datetime | None] = mapped_column(Instant)
+    looked_at: Mapped[datetime | None] = mapped_column(Instant)
+    # The first and the last slot of a standstill, as long as somebody may still say what becomes of them.
+    missed_from: Mapped[datetime | None] = mapped_column(Instant)
+    missed_until: Mapped[datetime | None] = mapped_column(Instant)
+    # Where it got to at other places: it goes on there when somebody leads it back.
+    left_off: Mapped[dict[str, Any] | None] = mapped_column(JsonText)
 
 
 class Hook(Base):

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, ParamSpec, Protocol, TypeVar, cast
 
 from app.sdk.context import Context
 from app.sdk.fields import Settings
+from app.sdk.notices import Notice, NoticeKind, NoticeWay
 from app.sdk.samples import Sample, samples_beside
 
 __all__ = [
@@ -130,6 +131,7 @@ class Integration:
     rank: int = 100
     key: str = field(init=False)
     settings: type[Settings] | None = field(default=None, init=False)
+    notice_way: NoticeWay | None = field(default=None, init=False)
     check_call: Callable[[Context, Any], str] | None = field(default=None, init=False)
     actions: dict[str, Action] = field(default_factory=dict, init=False)
     triggers: dict[str, Trigger] = field(default_factory=dict, init=False)
@@ -148,6 +150,17 @@ class Integration:
         """Declares `(ctx, connection) -> str`: a cheap, harmless call that proves the credentials."""
         self.check_call = function
         return function
+
+    def notice(
+        self, kind: NoticeKind, *, by: str, addressed: bool = True
+    ) -> Callable[[Callable[[Notice], dict[str, Any]]], Callable[[Notice], dict[str, Any]]]:
+        """Declares `(notice) -> params` of the action `by`, with which the server itself tells people something."""
+
+        def declare(function: Callable[[Notice], dict[str, Any]]) -> Callable[[Notice], dict[str, Any]]:
+            self.notice_way = NoticeWay(kind, self.actions[by].key, addressed, function)
+            return function
+
+        return declare
 
     def action(
         self,

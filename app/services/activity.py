@@ -10,6 +10,7 @@ from typing import Any, Final, Literal
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.engine import alerts
 from app.engine.core import Engine
 from app.models import Event, Rule, Run, State, Task
 from app.services import runs, tasks
@@ -108,6 +109,12 @@ def action_title(engine: Engine, key: str | None) -> str:
     return action.title if action else key or "task"
 
 
+def task_title(engine: Engine, row: Task) -> str:
+    """Of one without a run: what it does, and whether it brings an alert."""
+    title = action_title(engine, row.action)
+    return f"Alert: {title}" if (row.idempotency_key or "").startswith(alerts.KEY) else title
+
+
 def trigger_title(engine: Engine, key: str) -> str:
     trigger = engine.catalogue.trigger(key)
     return trigger.title if trigger else key
@@ -193,7 +200,7 @@ def _task_entry(engine: Engine, view: TaskView) -> Entry:
     return Entry(
         kind="task",
         id=row.id,
-        title=action_title(engine, row.action),
+        title=task_title(engine, row),
         rule_id=None,
         state=row.state,
         filtered=False,

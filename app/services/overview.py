@@ -10,8 +10,9 @@ from sqlalchemy.orm import Session
 
 from app import clock
 from app.engine.core import Engine
-from app.models import Connection, Rule, Run, State, Task, Trigger
-from app.services import connections
+from app.engine.trigger_health import Health
+from app.models import Connection, Rule, Run, State, Task
+from app.services import connections, trigger_health
 from app.services.access import Actor, scoped
 from app.services.activity import action_title
 from app.services.moments import since
@@ -55,19 +56,20 @@ def needs(session: Session, actor: Actor, engine: Engine) -> list[Need]:
         *_failures(session, actor),
         *_failed_tasks(session, actor),
         *_broken(session, actor),
-        *_trigger_errors(session, actor),
+        *_ailing_triggers(session, actor, engine),
     ]
     oldest = datetime.min.replace(tzinfo=UTC)
     return sorted(found, key=lambda need: need.at or oldest, reverse=True)
 
 
-def count_needs(session: Session, actor: Actor) -> int:
+def count_needs(session: Session, actor: Actor, engine: Engine) -> int:
     """How many there are, but for failed tasks of the API; cheap enough for every page."""
     unhealthy = scoped(Connection, actor).where(Connection.healthy.is_(False))
     asking = scoped(Task, actor).where(Task.state == State.UNCERTAIN).limit(_SHOWN)
     failed = sa.select(sa.func.count(sa.distinct(_failed_runs(actor).c.rule_id)))
-    parts = (_count(unhealthy), _count(asking), _count(_failing_triggers(actor)), failed)
-    return sum(int(session.scalar(part) or 0) for part in parts)
+    parts = (_count(unhealthy), _count(asking), failed)
+    counted = sum(int(session.scalar(part) or 0) for part in parts)
+    return counted + len(_ailing(session, actor, engine))
 
 
 def start(session: Session, actor: Actor) -> Start | None:
@@ -166,14 +168,21 @@ def _broken(session: Session, actor: Actor) -> Iterator[Need]:
         yield Need("broken", row.id, row.name, row.health_cause or "", row.checked_at, held.get(row.id, 0))
 
 
-def _failing_triggers(actor: Actor) -> sa.Select[Any]:
-    return scoped(Trigger, actor).where(Trigger.last_error.is_not(None), Trigger.version_id.is_not(None))
+def _ailing(session: Session, actor: Actor, engine: Engine) -> dict[str, trigger_health.Standing]:
+    """By rule id; those without their connection are told of with it, and a little late is no need."""
+    return {
+        rule_id: standing
+        for rule_id, standing in trigger_health.ailing(session, actor, engine).items()
+        if standing.state is Health.STUCK or (standing.state is Health.LATE and standing.cause)
+    }
 
 
-def _trigger_errors(session: Session, actor: Actor) -> Iterator[Need]:
-    query = _failing_triggers(actor).add_columns(Rule.name).join(Rule, Rule.id == Trigger.rule_id)
-    for row, name in session.execute(query.order_by(Trigger.id).limit(_SHOWN)):
-        yield Need("trigger", row.rule_id, name, row.last_error or "", row.last_fired_at)
+def _ailing_triggers(session: Session, actor: Actor, engine: Engine) -> Iterator[Need]:
+    found = _ailing(session, actor, engine)
+    names = scoped(Rule, actor).where(Rule.id.in_(list(found))).order_by(Rule.id).limit(_SHOWN)
+    for rule in session.scalars(names):
+        standing = found[rule.id]
+        yield Need("trigger", rule.id, rule.name, standing.cause or standing.sentence, standing.last_at)
 
 
 def _count(query: sa.Select[Any]) -> sa.Select[Any]:

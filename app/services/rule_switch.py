@@ -13,8 +13,7 @@ from app.engine.core import Engine
 from app.errors import ConflictError, InvalidError
 from app.models import Hook, Role, Rule, RuleVersion, Trigger, TriggerKind
 from app.sdk.declare import TriggerSort
-from app.sdk.fields import place_of
-from app.services import documents, rule_checks, tokens
+from app.services import documents, rule_checks, tokens, trigger_places
 from app.services.access import Actor, audit, fetch, require
 
 LISTEN: Final = timedelta(minutes=5)
@@ -183,10 +182,11 @@ def _publish_draft(session: Session, actor: Actor, rule: Rule) -> RuleVersion:
 def _arm(session: Session, engine: Engine, rule: Rule, version: RuleVersion) -> None:
     trigger = _sync(session, engine, rule, trigger_of(session, rule))
     trigger.version_id = version.id
-    if trigger.kind is TriggerKind.SCHEDULE and trigger.next_due_at is None:
-        trigger.next_due_at = _first_slot(engine, trigger)
-    if trigger.kind is TriggerKind.POLL and trigger.next_due_at is None:
-        trigger.next_due_at = clock.now()
+    if trigger.next_due_at is None and trigger.kind in (TriggerKind.SCHEDULE, TriggerKind.POLL):
+        is_poll = trigger.kind is TriggerKind.POLL
+        trigger.next_due_at = clock.now() if is_poll else _first_slot(engine, trigger)
+        trigger.armed_at, trigger.missed, trigger.last_error = clock.now(), 0, None
+        trigger.missed_from = trigger.missed_until = None
     session.flush()
 
 
@@ -199,10 +199,7 @@ def _first_slot(engine: Engine, trigger: Trigger) -> datetime:
 
 
 def _sync(session: Session, engine: Engine, rule: Rule, trigger: Trigger | None) -> Trigger:
-    """The rule's one trigger row, as the draft wants it.
-
-    Where it got to is forgotten with its type, and when it looks at another place.
-    """
+    """The rule's one trigger row, as the draft wants it."""
     part = rule.draft["trigger"]
     declared = engine.catalogue.trigger(part["type"])
     assert declared is not None
@@ -217,12 +214,8 @@ def _sync(session: Session, engine: Engine, rule: Rule, trigger: Trigger | None)
             id=ids.new("trg"), workspace_id=rule.workspace_id, rule_id=rule.id, recent_keys=[], **values
         )
         session.add(trigger)
-    elif trigger.type != part["type"]:
-        values |= {"cursor": None, "recent_keys": [], "last_error": None, "next_due_at": None, "missed": 0}
-    elif trigger.params != part["params"]:
-        values |= {"next_due_at": None}
-        if place_of(declared.params, trigger.params) != place_of(declared.params, part["params"]):
-            values |= {"cursor": None, "recent_keys": [], "last_error": None}
+    else:
+        values |= trigger_places.moved(engine.catalogue, trigger, part)
     for name, value in values.items():
         setattr(trigger, name, value)
     session.flush()

@@ -10,6 +10,7 @@ from werkzeug.wrappers import Response
 
 from app import ids
 from app.errors import BitQueueError
+from app.extensions import AWAY, outage
 from app.web.filters import sentence
 
 log = structlog.get_logger()
@@ -90,7 +91,10 @@ def _kept_headers(error: HTTPException) -> dict[str, str]:
 
 def _of_database(error: DBAPIError) -> Answer:
     reference = ids.new("err")
-    log.error("page_database_fault", reference=reference, path=request.path, exc_info=error)
+    if isinstance(error, AWAY):
+        log.warning("page_database_away", reference=reference, path=request.path, error=outage(error))
+    else:
+        log.error("page_database_fault", reference=reference, path=request.path, exc_info=error)
     return page(503, reference=reference)
 
 

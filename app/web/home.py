@@ -7,13 +7,14 @@ from flask import Blueprint, url_for
 from app.engine import core
 from app.extensions import db
 from app.models import Role, State
-from app.services import activity, overview, processes, today
+from app.services import activity, alerts, overview, processes, today
 from app.services.activity import Wanted
 from app.services.overview import Need
 from app.services.runs import FILTERED
 from app.services.today import Tally
 from app.web import live
 from app.web.access import allow, current_actor
+from app.web.alerts import shown as shown_alert
 from app.web.filters import zone
 from app.web.task_parts import said
 
@@ -32,6 +33,7 @@ def index() -> str:
         "home/index.html",
         "home_live",
         needs=[_shown_need(need) for need in overview.needs(session, actor, engine)],
+        alerts=[shown_alert(told) for told in alerts.unread(session, actor)],
         workers=processes.workers(session),
         today=day.counts,
         hours=day.hours,

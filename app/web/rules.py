@@ -14,10 +14,11 @@ from app.engine.core import Engine
 from app.errors import BitQueueError, ConflictError, InvalidError, UnavailableError
 from app.extensions import db, writing
 from app.models import Role, Rule, Run
-from app.services import documents, rule_checks, rule_samples, rule_trials, rule_words, rules
+from app.services import documents, rule_checks, rule_samples, rule_trials, rule_words, rules, trigger_health
 from app.services.access import Actor
 from app.services.activity import line
 from app.services.rules import Listed
+from app.services.trigger_health import CHOICES
 from app.web import live, rule_pages
 from app.web.access import allow, current_actor
 from app.web.filters import sentence
@@ -34,7 +35,11 @@ def index() -> str:
     found = rules.search(session, actor, core.current(), text) if text else rules.listing(session, actor)
     counts = rules.run_counts(session, actor, since=clock.now() - timedelta(days=1))
     links = rule_checks.load_links(session, actor)
-    rows = [_row(listed, links, counts.get(listed.rule.id, (0, 0))) for listed in found]
+    health = trigger_health.listing(session, actor, core.current())
+    rows = [
+        _row(listed, links, counts.get(listed.rule.id, (0, 0))) | {"health": health.get(listed.rule.id)}
+        for listed in found
+    ]
     return render_template("rules/index.html", rules=rows, text=text)
 
 
@@ -112,6 +117,7 @@ def show(rule_id: str) -> str:
             "has_draft": published is None or published.definition != rule.draft,
             "turned_on_at": published.created_at if published else None,
         },
+        health=trigger_health.of(session, actor, engine, rule),
         problems=rule_pages.problems(engine, opened),
         trigger=rule_pages.trigger_card(session, actor, engine, opened),
         steps=rule_pages.step_cards(session, actor, engine, opened),
@@ -202,6 +208,37 @@ def look(rule_id: str) -> Response:
     else:
         flash("It looks now. What it finds starts a run, which shows under Last runs.", "success")
     return redirect(url_for("rules.show", rule_id=rule_id))
+
+
+@blueprint.post("/rules/<rule_id>/catch-up")
+@allow(Role.EDITOR)
+def catch_up(rule_id: str) -> Response:
+    """What becomes of the times that passed."""
+    choice = request.form.get("choice", "")
+    back = redirect(url_for("rules.show", rule_id=rule_id))
+    if choice not in CHOICES:
+        flash("Choose once, all or skip.", "error")
+        return back
+    engine = core.current()
+    try:
+        with writing() as session:
+            started = trigger_health.catch_up(session, current_actor(), engine, rule_id, choice=choice)
+    except ConflictError as error:
+        flash(sentence(error), "error")
+        return back
+    engine.doorbell.ring()
+    flash(_caught_up(started), "success")
+    return back
+
+
+def _caught_up(started: int) -> str:
+    if not started:
+        return "Nothing more runs for the times it missed."
+    return (
+        "It runs once for the times it missed."
+        if started == 1
+        else f"It runs {started:,} times for those it missed."
+    )
 
 
 @blueprint.post("/rules/<rule_id>/duplicate")

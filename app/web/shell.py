@@ -5,9 +5,10 @@ from functools import cached_property
 from flask import Flask, current_app, g
 from flask_login import current_user
 
+from app.engine import core
 from app.extensions import db
 from app.models import Role
-from app.services import overview, team
+from app.services import alerts, holds, overview, team
 from app.services.access import Actor
 from app.web.access import Person, find_actor
 
@@ -56,7 +57,15 @@ class Shell:
 
     @cached_property
     def needs(self) -> int:
-        return overview.count_needs(db.session(), self.actor) if self.actor else 0
+        return overview.count_needs(db.session(), self.actor, core.current()) if self.actor else 0
+
+    @cached_property
+    def hold(self) -> holds.Standing | None:
+        return holds.standing(db.session(), self.actor)
+
+    @cached_property
+    def alerts(self) -> int:
+        return alerts.count_unread(db.session(), self.actor) if self.actor else 0
 
     @property
     def version(self) -> str:

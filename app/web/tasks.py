@@ -37,7 +37,7 @@ def _facts(view: TaskView) -> dict[str, Any]:
     row = view.row
     connection = db.session().get(Connection, row.connection_id) if row.connection_id else None
     return {
-        "title": activity.action_title(core.current(), row.action),
+        "title": activity.task_title(core.current(), row),
         "action": row.action,
         "live": not row.state.is_terminal,
         "queue": view.queue,

@@ -27,6 +27,7 @@ def test_a_server_with_a_worker_is_ready_even_without_redis(client, session):
     assert answer.json == {
         "ready": True,
         "database": "ok",
+        "disk": "ok",
         "migrations": "ok",
         "worker": "ok",
         "redis": "away",

@@ -132,8 +132,8 @@ def test_each_channel_has_its_action(bench: Bench, person: Callable[..., str]):
     }
     for key in ("smtp", "sendgrid", "gmail"):
         person(channel="mail", connection_id=accounts[key])
-    person(channel="slack", connection_id=accounts["slack"])
-    person(channel="slack", connection_id=accounts["slack_app"], address="#alerts")
+    person(channel="chat", connection_id=accounts["slack"])
+    person(channel="chat", connection_id=accounts["slack_app"], address="#alerts")
     person(channel="webhook", address="https://ops.example/alerts")
 
     tell(bench, subject_id="rul_1")

@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from app import clock
 from app.engine import alerts as told_by
+from app.engine import core
 from app.engine.core import Engine
 from app.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
 from app.extensions import db, writing
@@ -28,7 +29,7 @@ def tell(engine: Engine, world: World, key: str = "disk", **more: Any) -> None:
 
 def save(world: World, who: str, **wishes: Any) -> None:
     with writing() as session:
-        alerts.save_preference(session, world.actor(who), Preference(**wishes))
+        alerts.save_preference(session, world.actor(who), core.current(), Preference(**wishes))
 
 
 def account(world: World, integration: str = "smtp", **more: Any) -> str:
@@ -105,7 +106,7 @@ def test_the_message_stands_in_activity_as_an_alert(session: Session, world: Wor
         ({"channel": Channel.MAIL, "connection_id": "theirs"}, "connection_id"),
         ({"channel": Channel.MAIL, "connection_id": "smtp", "address": "nobody"}, "address"),
         ({"channel": Channel.MAIL, "connection_id": "smtp", "address": "a@b.example\nBcc: c@d.example"}, "address"),
-        ({"channel": Channel.SLACK, "connection_id": "slack_app"}, "address"),
+        ({"channel": Channel.CHAT, "connection_id": "slack_app"}, "address"),
         ({"channel": Channel.WEBHOOK}, "address"),
         ({"channel": Channel.WEBHOOK, "address": "file:///etc/passwd"}, "address"),
     ],
@@ -118,7 +119,7 @@ def test_a_way_that_cannot_work_is_refused(
     given = wishes | ({"connection_id": ways[wishes["connection_id"]]} if "connection_id" in wishes else {})
 
     with pytest.raises(InvalidError) as refused:
-        alerts.save_preference(session, world.actor("owner"), Preference(**given))
+        alerts.save_preference(session, world.actor("owner"), core.current(), Preference(**given))
 
     assert set(refused.value.fields) == {field}
 
@@ -128,7 +129,7 @@ def test_a_viewer_chooses_kinds_and_sends_nothing(session: Session, world: World
     wished = Preference(channel=Channel.MAIL, connection_id=account(world))
 
     with pytest.raises(ForbiddenError):
-        alerts.save_preference(session, world.actor("viewer"), wished)
+        alerts.save_preference(session, world.actor("viewer"), core.current(), wished)
     with pytest.raises(ForbiddenError):
         alerts.send_test(session, world.actor("viewer"), None)  # type: ignore[arg-type]
 
