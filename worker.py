@@ -23,7 +23,7 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
 
-from app import create_app
+from app import create_app, garbage
 from app.config import Config
 from app.engine import sweep, tick
 from app.engine.doorbell import DRAIN_QUEUE, TICK_QUEUE, KnownJob, KnownQueue, UnknownJobError, connect
@@ -150,6 +150,7 @@ def beat(worker: Worker) -> None:
 def main() -> None:
     config = Config.from_environment()
     app = create_app(config)
+    garbage.settle()
     app.app_context().push()
     worker = Worker(app.extensions["engine"])
     app.extensions["worker"] = worker

@@ -79,7 +79,8 @@ def succeed(connection: sa.Connection, successes: Sequence[Success]) -> list[boo
 def _success(connection: sa.Connection, success: Success) -> dict[str, Any]:
     inline, payload_id = payloads.store(connection, success.task.workspace_id, success.output)
     end = {"state": State.SUCCEEDED, "output": inline, "payload_id": payload_id, "cause": success.stopped}
-    return end | _given(success.trace)
+    # An announced one has its params since it began.
+    return end if success.trace.announced else end | _given(success.trace)
 
 
 def _ends(success: Success) -> bool:
