@@ -1,0 +1,48 @@
+"""What the database holds, as the checker reads it."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+_INSTANTS = re.compile(r"_(?:at|until)$")
+
+
+def rows_of(connection: sa.Connection, table: str) -> list[Any]:
+    """Instants as seconds, everything else as it is stored."""
+    statement = {"events": "SELECT id, source, key, type, duplicates FROM events"}.get(
+        table, f"SELECT * FROM {table}"
+    )
+    found = connection.execute(sa.text(statement))
+    names = [f"c_{name}" if name.startswith("_") else name for name in found.keys()]  # noqa: SIM118 - a result's
+    at = [number for number, name in enumerate(names) if _INSTANTS.search(name)]
+    rows = []
+    for row in found.mappings():
+        values = dict(row)
+        for number in at:
+            if values[names[number]] is not None:
+                values[names[number]] = values[names[number]] / 1e6
+        rows.append(_Row(values))
+    return rows
+
+
+class _Row:
+    """Columns as attributes."""
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
+
+
+def moves_of(connection: sa.Connection) -> list[Any]:
+    rows = connection.execute(sa.text("SELECT * FROM fault_moves ORDER BY n")).mappings()
+    return [_Row({**row, "at_s": row["at_us"] / 1e6}) for row in rows]
+
+
+def integrity_of(connection: sa.Connection) -> list[str]:
+    if connection.dialect.name != "sqlite":
+        return []
+    whole = [row[0] for row in connection.exec_driver_sql("PRAGMA integrity_check") if row[0] != "ok"]
+    return whole + [
+        f"foreign key {tuple(row)}" for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
+    ]

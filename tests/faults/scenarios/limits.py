@@ -1,0 +1,94 @@
+"""Actions that kill their worker, and machines with little left."""
+
+import resource
+import time
+
+from tests.faults.points import Plan, Point
+from tests.faults.registry import scenario
+from tests.faults.server import Setting, Stage
+
+
+def _deadly(point: Point) -> Setting:
+    return Setting(Plan(points=[point]), {path: [{"do": "ok", "s": 0.1}] for path in ("/safe",)})
+
+
+def _expect_one_failed(stage: Stage) -> None:
+    rows = stage.rows("SELECT state, cause, lost FROM tasks WHERE lost >= 3 OR state = 'failed'")
+    stage.expect(len(rows) == 1, f"{len(rows)} tasks were given up, not the deadly one alone")
+    for state, cause, lost in rows:
+        stage.expect(
+            state == "failed" and lost == 3 and "worker died" in cause,
+            f"it is {state} ({cause}), lost {lost}",
+        )
+
+
+@scenario(
+    "F24",
+    "an action that ends its process",
+    "2",
+    setting=_deadly(Point("in_action", given="deadly", times=9, process="worker.py")),
+)
+def an_action_kills_its_worker(stage: Stage) -> None:
+    safe, deadly = stage.lane("safe", repeatable=True), stage.lane("deadly", repeatable=True)
+    stage.send(rate=50, lanes=[safe])
+    stage.send(rate=1, count=1, lanes=[deadly])
+    stage.quiet(150)
+    stage.heed_points()
+    _expect_one_failed(stage)
+
+
+@scenario(
+    "F24b",
+    "an action that spins and lets no greenlet run",
+    "2",
+    setting=_deadly(Point("in_action", do="hold", hold_s=40, given="deadly", times=9, process="worker.py")),
+)
+def an_action_spins(stage: Stage) -> None:
+    safe, deadly = stage.lane("safe", repeatable=True), stage.lane("deadly", repeatable=True)
+    stage.send(rate=50, lanes=[safe])
+    stage.send(rate=1, count=1, lanes=[deadly])
+    stage.quiet(200)
+    stage.heed_points()
+    _expect_one_failed(stage)
+
+
+@scenario("F25", "thousands wait in a paused queue, then start", "2", events=2000)
+def many_wait_then_start(stage: Stage) -> None:
+    stage.lane("safe", repeatable=True)
+    with stage.server.api(stage.key) as api:
+        api.post("/api/v1/queues/default/pause").raise_for_status()
+        load = stage.send(rate=200)
+        load.join()
+        slowest = _pages(stage)
+        api.post("/api/v1/queues/default/resume").raise_for_status()
+    stage.quiet(120)
+    stage.expect(slowest < 1.5, f"a list took {slowest:.1f} s with all waiting")
+    stage.notes.append(f"slowest list {slowest * 1000:.0f} ms")
+
+
+def _pages(stage: Stage) -> float:
+    slowest = 0.0
+    with stage.server.api(stage.key) as api:
+        for path in ("tasks", "runs", "events", "queues"):
+            began = time.monotonic()
+            api.get(f"/api/v1/{path}").raise_for_status()
+            slowest = max(slowest, time.monotonic() - began)
+    return slowest
+
+
+@scenario("F26", "few file descriptors, then enough", "1 3")
+def few_file_descriptors(stage: Stage) -> None:
+    stage.usual_lanes()
+    stage.send(rate=stage.events / 14)
+    stage.until_sent(0.2)
+    pids = stage.children("web") + stage.children("worker")
+    kept = {pid: resource.prlimit(pid, resource.RLIMIT_NOFILE) for pid in pids}
+    with stage.away("file descriptors"):
+        for vitals in stage.vitals():
+            if vitals.pid in kept:
+                limit = (vitals.files + 2, kept[vitals.pid][1])
+                resource.prlimit(vitals.pid, resource.RLIMIT_NOFILE, limit)
+        time.sleep(6)
+        for pid, limit in kept.items():
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limit)
+    stage.quiet(90)

@@ -1,0 +1,377 @@
+"""The stage of a scenario: real processes started as a user starts them, and handles to hurt each."""
+
+import os
+import random
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import sqlalchemy as sa
+
+from tests.faults import points
+from tests.faults.databases import Databases, driven
+from tests.faults.facts import Facts, Hurt, Vitals
+from tests.faults.gather import integrity_of, moves_of, rows_of
+from tests.faults.generator import Generator, Lane
+from tests.faults.parts import Redis, TiedServer, is_alive, vitals_of
+from tests.faults.provider import Provider
+from tests.live import Server, free_port, wait_until
+
+# The database may be written by others at this moment.
+_WEAVE = Path(__file__).parent / "weave"
+SECRETS = {"SECRET_KEY": "s" * 48, "CREDENTIAL_KEYS": "k1:" + "YmVuY2g" * 6 + "Y="}
+NAMES = {"web": "gunicorn", "worker": "worker.py", "clock": "wsgi clock"}
+
+
+@dataclass
+class Stage:
+    """All that a scenario has in its hands."""
+
+    home: Path
+    server: Server
+    redis: Redis
+    provider: Provider
+    databases: Databases
+    rng: random.Random
+    events: int
+    key: str
+    hurts: list[Hurt] = field(default_factory=list)
+    # What the scenario saw that must not be.
+    objections: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    lanes: list[Lane] = field(default_factory=list)
+    generators: list[Generator] = field(default_factory=list)
+    again: set[str] = field(default_factory=set)
+    once: set[str] = field(default_factory=set)
+    slots: frozenset[str] | None = None
+    may_wait: bool = False
+    # Causes that the scenario brings about on purpose.
+    restarts_meant: int = 0
+    _secrets: list[str] = field(default_factory=list)
+    _before: list[Vitals] = field(default_factory=list)
+
+    # --- what is set up
+
+    @property
+    def points_home(self) -> Path:
+        return self.home / "faults"
+
+    @property
+    def kind(self) -> str:
+        return self.databases.kind
+
+    def rule(self, name: str, trigger: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+        step = {
+            "key": "call",
+            "kind": "action",
+            "action": "http.request",
+            "connection": None,
+            "params": params,
+        }
+        document = {"name": name, "enabled": True, "trigger": trigger, "steps": [step]}
+        with self.server.api(self.key) as api:
+            answer = api.post("/api/v1/rules", json=document)
+        assert answer.status_code == 201, answer.text
+        made: dict[str, Any] = answer.json()
+        return made
+
+    def call(self, path: str, *, repeatable: bool, **params: Any) -> dict[str, Any]:
+        """The params of a step that calls the provider."""
+        body = {"order": "{{ event.order }}"}
+        given = {"method": "POST", "url": self.provider.url(path), "json": body, "repeat_safe": repeatable}
+        return given | params
+
+    def lane(self, name: str, *, repeatable: bool, **params: Any) -> Lane:
+        """A rule with a hook; orders of this lane reach the provider at the path of its name."""
+        made = self.rule(
+            name, {"type": "webhook.received", "params": {}}, self.call(name, repeatable=repeatable, **params)
+        )
+        lane = Lane(name, made["hook_url"], {}, repeatable, {"order": "ORDER"})
+        return self._added(lane)
+
+    def task_lane(self, name: str, *, repeatable: bool, **more: Any) -> Lane:
+        """Tasks over the API."""
+        params = self.call(name, repeatable=repeatable) | {"json": {"order": "ORDER"}}
+        body = {"action": "http.request", "params": params, **more}
+        lane = Lane(
+            name,
+            f"{self.server.url}/enqueue",
+            {"Authorization": f"Bearer {self.key}"},
+            repeatable,
+            body,
+            is_task=True,
+        )
+        return self._added(lane)
+
+    def _added(self, lane: Lane) -> Lane:
+        self.lanes.append(lane)
+        if not lane.repeatable:
+            self.once.add(lane.name)
+        return lane
+
+    def usual_lanes(self) -> None:
+        """Hooks whose action may be repeated, hooks whose action may not, and tasks over the API."""
+        self.lane("safe", repeatable=True)
+        self.lane("once", repeatable=False)
+        self.task_lane("task", repeatable=False)
+
+    def send(self, *, rate: float = 60.0, count: int | None = None, lanes: Sequence[Lane] = ()) -> Generator:
+        generator = Generator(lanes or self.lanes, count=count or self.events, rate=rate)
+        self.generators.append(generator)
+        if not self._before:
+            self._before = self.vitals()
+        return generator.start()
+
+    # --- what is done to it
+
+    def pids(self, name: str) -> list[int]:
+        return self.server.pids(NAMES[name])
+
+    def kill(self, name: str, *, which: int | None = None, number: signal.Signals = signal.SIGKILL) -> None:
+        """All processes of a name, or one of them."""
+        pids = self.pids(name)
+        if which is not None and pids:
+            pids = [pids[which % len(pids)]]
+        at_s = time.time()
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if pids:
+            self.hurts.append(Hurt(f"{number.name} {name}", at_s, at_s, tuple(pids)))
+
+    @contextmanager
+    def away(self, what: str) -> Iterator[None]:
+        """Something that all stand on is away inside of the block."""
+        at_s = time.time()
+        yield
+        self.hurts.append(Hurt(what, at_s, time.time()))
+
+    def kill_redis(self, away_s: float = 0.0) -> None:
+        with self.away("redis"):
+            self.redis.signal(signal.SIGKILL)
+            time.sleep(away_s)
+            self.redis.start()
+
+    def kill_web(self) -> None:
+        """And wait until it answers again: the supervisor starts what dies often ever later."""
+        self.kill("web")
+        with suppress(AssertionError):
+            wait_until(self.server.answers, seconds=30, what="the web answers again")
+
+    def hold_redis(self, for_s: float) -> None:
+        with self.away("redis stopped"):
+            self.redis.signal(signal.SIGSTOP)
+            time.sleep(for_s)
+            self.redis.signal(signal.SIGCONT)
+
+    def restart_all(self) -> None:
+        """Everything at once, by kill -9, and up again."""
+        at_s, pids = time.time(), self.server.pids("")
+        self.redis.signal(signal.SIGKILL)
+        self.server.process.kill()
+        self.server.process.wait()
+        if self.databases.cluster:
+            self.databases.cluster.stop("immediate")
+            self.databases.cluster.start()
+        self.redis.start()
+        wait_until(lambda: not any(map(is_alive, pids)), seconds=10, what="the children are gone")
+        self.server.start()
+        self.restarts_meant += len(pids)
+        self.hurts.append(Hurt("everything", at_s, time.time()))
+        self.hurts.append(Hurt("everything died", at_s, at_s, tuple(pids)))
+
+    def heed_points(self, what: str = "point") -> None:
+        """Processes that fail-points killed are hurts too."""
+        for fired in points.fired(self.points_home):
+            self.hurts.append(Hurt(f"{what} {fired.name}", fired.at_s, fired.at_s, (fired.pid,)))
+
+    # --- what is seen of it
+
+    def expect(self, holds: object, sentence: str) -> None:
+        if not holds:
+            self.objections.append(sentence)
+
+    def rows(self, statement: str, **values: Any) -> list[Any]:
+        with self.reader() as connection:
+            return list(connection.execute(sa.text(statement), values).all())
+
+    @contextmanager
+    def reader(self) -> Iterator[sa.Connection]:
+        database = sa.create_engine(driven(self.server.env["DATABASE_URL"]), poolclass=sa.NullPool)
+        with database.connect() as connection:
+            yield connection
+
+    def states(self) -> dict[str, int]:
+        return {row[0]: row[1] for row in self.rows("SELECT state, count(*) FROM tasks GROUP BY state")}
+
+    def quiet(self, seconds: float = 60.0, *, waiting: bool = False) -> None:
+        """Until every task has ended or asks; `waiting`: or waits. What is left is the checker's."""
+        for generator in self.generators:
+            generator.join()
+        busy = ("queued", "running") if waiting else ("queued", "running", "waiting")
+        with suppress(AssertionError):
+            wait_until(lambda: not any(map(self.states().get, busy)), seconds=seconds, what="quiet")
+
+    def until_sent(self, part: float) -> None:
+        """Until so much of the last generator's events are acknowledged."""
+        generator = self.generators[-1]
+        wait_until(
+            lambda: len(generator.sent) >= part * generator.count or not generator.is_running,
+            seconds=120,
+            what="the events flow",
+        )
+
+    def uncertain_of(self, lane: str) -> int:
+        """Of the runs of the rule of that name."""
+        return int(
+            self.rows(
+                "SELECT count(*) FROM runs JOIN rules ON rules.id = runs.rule_id "
+                "WHERE rules.name = :name AND runs.state = 'uncertain'",
+                name=lane,
+            )[0][0]
+        )
+
+    def asked(self, path: str = "/healthz") -> tuple[int, float]:
+        """(status, seconds) of a request of another person's; 0: none."""
+        began = time.monotonic()
+        status = 0
+        with suppress(httpx2.HTTPError):
+            status = httpx2.get(f"{self.server.url}{path}", timeout=20).status_code
+        return status, time.monotonic() - began
+
+    def shift(self, seconds: float) -> None:
+        """Set the wall clock of all processes, where the plan has `clock`."""
+        draft = self.points_home / "shift.new"
+        draft.write_text(str(seconds))
+        draft.rename(self.points_home / "shift")
+
+    def children(self, name: str) -> list[int]:
+        """As `pids`; of the web without its master, which does no work."""
+        pids = self.pids(name)
+        return pids[1:] if name == "web" else pids
+
+    def vitals(self) -> list[Vitals]:
+        return [vitals for name in NAMES for pid in self.pids(name) if (vitals := vitals_of(name, pid))]
+
+    def _hook_tokens(self) -> list[str]:
+        return [lane.url.rpartition("/")[2] for lane in self.lanes if not lane.is_task]
+
+    def facts(self) -> Facts:
+        with self.reader() as connection:
+            tables = {
+                name: rows_of(connection, name)
+                for name in ("events", "runs", "tasks", "attempts", "heartbeats")
+            }
+            moves = moves_of(connection)
+            integrity = integrity_of(connection)
+        log = self.server.log()
+        return Facts(
+            sent=[sent for generator in self.generators for sent in generator.sent],
+            ledger=self.provider.entries(),
+            moves=moves,
+            hurts=sorted(self.hurts, key=lambda hurt: hurt.at_s),
+            log=log,
+            secrets=(*SECRETS.values(), self.key, *self._hook_tokens()),
+            restarts=max(0, log.count("starting again in") - self.restarts_meant),
+            before=self._before,
+            after=self.vitals(),
+            integrity=integrity,
+            again=frozenset(self.again),
+            once=frozenset(self.once),
+            slots=self.slots,
+            may_wait=self.may_wait,
+            **tables,
+        )
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How a scenario's server is started."""
+
+    plan: points.Plan = field(default_factory=points.Plan)
+    provider: Mapping[str, Any] = field(default_factory=dict)
+    environ: Mapping[str, str] = field(default_factory=dict)
+    workers: int = 2
+    # The SQLite file on a disk of its own, of that size.
+    disk_bytes: int = 0
+
+
+def base_environ() -> dict[str, str]:
+    """A test's own settings are none of the server's."""
+    left = ("DATABASE_URL", "REDIS_URL", "BITQUEUE_HOME", "PORT")
+    return {name: value for name, value in os.environ.items() if name not in left} | SECRETS
+
+
+@contextmanager
+def staged(setting: Setting, databases: Databases, home: Path, *, seed: int, events: int) -> Iterator[Stage]:
+    """A running server with all around it, in an empty home; everything ends with the block."""
+    plan, port = setting.plan, free_port()
+    plan.write(home / "faults")
+    store = Redis(home)
+    provider = Provider(home, setting.provider)
+    try:
+        with _disk(home, setting.disk_bytes) as disk, databases.fresh(disk) as url:
+            env = base_environ() | {
+                "BITQUEUE_HOME": str(home), "PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}",
+                "ALLOW_PRIVATE_NETWORKS": "true", "DATABASE_URL": url, "REDIS_URL": store.url,
+                "WORKERS": str(setting.workers), "PYTHONPATH": f"{_WEAVE}",
+                "BITQUEUE_FAULTS": str(home / "faults"), **setting.environ,
+            }  # fmt: skip
+            server = TiedServer(home, port, env)
+            server.start()
+            try:
+                rng = random.Random(seed)
+                stage = Stage(home, server, store, provider, databases, rng, events, databases.key)
+                _wait_for_workers(stage, setting.workers)
+                yield stage
+            finally:
+                server.stop()
+    finally:
+        provider.close()
+        store.close()
+
+
+@contextmanager
+def _disk(home: Path, size_bytes: int) -> Iterator[Path]:
+    if not size_bytes:
+        yield home
+        return
+    disk = home / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "bitqueue", str(disk)], check=True)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=False)
+
+
+def _wait_for_workers(stage: Stage, count: int) -> None:
+    wait_until(
+        lambda: stage.rows("SELECT count(*) FROM heartbeats WHERE kind = 'worker'")[0][0] >= count,
+        seconds=60,
+        what="the workers are there",
+    )
+
+
+def repeatedly(
+    every_s: float, call: Callable[[], object], *, while_: Callable[[], bool], most: int = 20
+) -> None:
+    """Call again and again, while the events flow."""
+    for _ in range(most):
+        time.sleep(every_s)
+        if not while_():
+            return
+        call()
+
+
+def in_background(call: Callable[[], object]) -> threading.Thread:
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    return thread
