@@ -11,7 +11,7 @@ import structlog
 from app import clock, ids
 from app.engine import alerts, files, gauge, memory, retention
 from app.engine.core import Engine
-from app.models import Alert, AuditEntry, Heartbeat, Invitation, SignIn, StorageSample, Usage
+from app.models import Alert, AuditEntry, BulkOrder, Heartbeat, Invitation, SignIn, StorageSample, Usage
 from app.models.heartbeat import TICK_ID
 
 log = structlog.get_logger()
@@ -26,6 +26,7 @@ _SELDOM_MINUTES = 10
 
 AUDIT_KEPT = timedelta(days=400)
 USAGE_KEPT = timedelta(days=400)
+_ORDERS_KEPT = timedelta(days=30)
 _INVITATIONS_KEPT = timedelta(days=30)
 _HEARTBEATS_KEPT = timedelta(days=1)
 _SAMPLES_KEPT = timedelta(days=8)
@@ -89,6 +90,7 @@ _SELDOM: tuple[Sweep, ...] = (
         (Usage.workspace_id, Usage.subject_id, Usage.day),
         lambda now: Usage.day < (now - USAGE_KEPT).date().isoformat(),
     ),
+    _Old("bulk_orders", (BulkOrder.id,), lambda now: BulkOrder.id < ids.least("ord", now - _ORDERS_KEPT)),
     _Old("invitations", (Invitation.id,), lambda now: Invitation.expires_at < now - _INVITATIONS_KEPT),
     _Old(
         "heartbeats",

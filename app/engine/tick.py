@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import structlog
 
 from app import clock
-from app.engine import hold, record, schedule, watch
+from app.engine import bulk_orders, confirm, hold, record, schedule, watch
 from app.engine.core import Engine
 from app.engine.doorbell import BELL_LIFE_S
 from app.engine.policy import LEASE, MAX_LOST, RENEW_EVERY_S
@@ -66,7 +66,8 @@ def run(engine: Engine) -> None:
     engine.writer.submit(mark_gone)
     if not free:
         return
-    work += watch.look(engine)
+    confirm.look(engine)
+    work += bulk_orders.work(engine) + watch.look(engine)
     if _is_stale_work(engine):
         engine.doorbell.ring_now(force=True)
     elif work:

@@ -27,9 +27,14 @@ def upsert(
 
 
 def insert_once(model: Any, *unique: str) -> dict[str, Any]:
-    """By dialect; `rowcount` of an INSERT is kept only where it is asked for."""
+    """By dialect, for what would break the unique columns, or any unique index where none are named.
+
+    `rowcount` of an INSERT is kept only where it is asked for.
+    """
     inserts: dict[str, Any] = {"sqlite": insert_sqlite(model), "postgresql": insert_pg(model)}
     return {
-        name: insert.on_conflict_do_nothing(index_elements=unique).execution_options(preserve_rowcount=True)
+        name: insert.on_conflict_do_nothing(index_elements=unique or None).execution_options(
+            preserve_rowcount=True
+        )
         for name, insert in inserts.items()
     }

@@ -114,6 +114,7 @@ def _failed_runs(actor: Actor) -> sa.Subquery:
             Run.workspace_id == actor.workspace_id,
             Run.state == State.FAILED,
             Run.replayed_by.is_(None),
+            Run.dismissed_at.is_(None),
             since(Run, "run", clock.now() - _DAY),
         )
         .order_by(Run.id.desc())
@@ -149,6 +150,7 @@ def _failed_tasks(session: Session, actor: Actor) -> Iterator[Need]:
             Task.run_id.is_(None),
             Task.state == State.FAILED,
             Task.retried_by.is_(None),
+            Task.dismissed_at.is_(None),
             since(Task, "tsk", clock.now() - _DAY),
         )
         .order_by(Task.id.desc())

@@ -11,6 +11,7 @@ from app.models import Attempt, State, Task
 from app.services.tasks import TaskView
 from app.web.clip import clipped
 from app.web.filters import sentence
+from app.web.questions import shown_question
 
 _STOPPED: Final = frozenset({State.FAILED, State.CANCELED})
 _HELD: Final = "held: "
@@ -35,6 +36,7 @@ def shown_task(view: TaskView) -> dict[str, Any]:
         "due_at": ahead(row.due_at) if row.state is State.WAITING else None,
         "cause": said(row.cause),
         "question": said(row.cause),
+        "sent": shown_question(view),
         "way_out": way_out(row),
         "params": params,
         "output": output,

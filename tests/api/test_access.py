@@ -4,8 +4,12 @@ import re
 
 import pytest
 
+from app import clock
 from app.api.problems import is_ours
-from app.models import Role, State
+from app.engine import core
+from app.extensions import db
+from app.models import BulkOrder, Role, State
+from app.services import failures
 from tests import factories
 
 BODIES = {
@@ -18,6 +22,7 @@ BODIES = {
     "v1_rules.update": {"name": "mine"},
     "v1_rules.test": {"step": "call"},
     "v1_connections.update": {"name": "mine"},
+    "v1_failures.resolve": {"resolution": "done"},
 }
 OPEN = {"v1_hooks", "v1_health", "v1_openapi"}
 
@@ -56,7 +61,19 @@ def theirs(world) -> dict[str, str]:
         "file_id": factories.FileFactory(workspace_id=other.id).id,
         "name": queue.name,
         "alert_id": factories.AlertFactory(workspace_id=other.id).id,
+        "group": failures.desk(db.session(), world.actor("stranger"), core.current()).groups[0].key,
+        "order_id": _order(other.id),
     }
+
+
+def _order(workspace_id: str) -> str:
+    row = BulkOrder(
+        id="ord_theirs", workspace_id=workspace_id, group_key="flr_x", what="retry", about="", members=[], total=0,
+        made_by="usr_x", made_by_name="X", created_at=clock.now(), finished_at=clock.now(),
+    )  # fmt: skip
+    db.session.add(row)
+    db.session.commit()
+    return row.id
 
 
 def test_every_route_is_marked_with_a_role_or_as_public(app):
@@ -105,7 +122,19 @@ def test_a_viewer_changes_nothing(app, world):
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = "Bearer bq_viewer"
     ids = dict.fromkeys(
-        ("task_id", "run_id", "rule_id", "event_id", "connection_id", "file_id", "name", "alert_id"), "x"
+        (
+            "task_id",
+            "run_id",
+            "rule_id",
+            "event_id",
+            "connection_id",
+            "file_id",
+            "name",
+            "alert_id",
+            "group",
+            "order_id",
+        ),
+        "x",
     ) | {"key": "http"}
 
     for _endpoint, method, path, view in routes(app):

@@ -298,6 +298,24 @@ def failed(action, account, sample, ctx, reached) -> TemporaryError | None:
     return None
 
 
+TELLING = [action for action in ACTIONS if action.confirm is not None]
+
+
+@pytest.mark.parametrize("action", TELLING, ids=lambda one: one.key)
+def test_a_dead_server_does_not_tell_whether_something_was_done(action, dead_ctx):
+    for account in accounts_for(action):
+        for sample in action.samples:
+            with pytest.raises(IntegrationError) as failure:
+                action.confirm(dead_ctx, account, action.params.model_validate(sample.params), NOW)
+
+            assert_plain(str(failure.value))
+
+
+@pytest.mark.parametrize("action", TELLING, ids=lambda one: one.key)
+def test_only_what_may_not_be_repeated_is_asked_about(action):
+    assert action.idempotent is not True
+
+
 @each_account
 def test_a_check_at_a_dead_server_says_so_or_has_nothing_to_call(integration, dead_ctx):
     account = example_account(integration)

@@ -7,7 +7,19 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from app.engine.files import FileStore
-from app.integrations.gmail import Account, Labels, Mail, Reply, Search, check, label, new_mail, reply, send
+from app.integrations.gmail import (
+    Account,
+    Labels,
+    Mail,
+    Reply,
+    Search,
+    check,
+    gmail,
+    label,
+    new_mail,
+    reply,
+    send,
+)
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from tests.integrations.conftest import NOW
 from tests.providers import google as provider
@@ -112,6 +124,42 @@ def test_a_mail_is_sent_by_googles_own_client(gmail_ctx, connection, mailbox, go
 
 def sent_id(mailbox):
     return list(mailbox.mails)[-1]
+
+
+def was_sent(ctx, connection, since=NOW - timedelta(seconds=2), params=None, action="send"):
+    return gmail.actions[action].confirm(ctx, connection, params or mail(), since)
+
+
+def test_a_mail_that_was_sent_is_found_by_its_task(gmail_ctx, connection, mailbox):
+    output = send(gmail_ctx, connection, mail())
+    for number in range(3):
+        send(replace(gmail_ctx, idempotency_key=f"tsk_other{number}"), connection, mail())
+        mailbox.receive(RECEIVED, at=SECONDS)
+
+    assert was_sent(gmail_ctx, connection) == output
+    assert was_sent(replace(gmail_ctx, idempotency_key="tsk_not_done"), connection) is None
+
+
+def test_a_mail_of_the_task_from_before_is_another_one(gmail_ctx, connection):
+    send(gmail_ctx, connection, mail())
+
+    assert was_sent(gmail_ctx, connection, since=NOW + timedelta(minutes=1)) is None
+
+
+def test_an_answer_that_was_sent_is_found_by_its_task(gmail_ctx, connection, mailbox):
+    params = Reply(message=mailbox.receive(RECEIVED, at=SECONDS).id, text="thank you")
+    output = reply(gmail_ctx, connection, params)
+
+    assert was_sent(gmail_ctx, connection, params=params, action="reply") == output
+
+
+def test_more_mails_than_can_be_looked_at_are_no_answer(gmail_ctx, connection, mailbox):
+    mailbox.page = 2
+    for number in range(3):
+        send(replace(gmail_ctx, idempotency_key=f"tsk_other{number}"), connection, mail())
+
+    with pytest.raises(TemporaryError, match="more mails were sent"):
+        was_sent(gmail_ctx, connection)
 
 
 def test_files_of_earlier_steps_go_along(gmail_ctx, connection, mailbox, files):

@@ -170,6 +170,63 @@ def test_a_check_tells_who_the_app_is(near):
     assert slack.check(near, APP) == "connected to Example Shop as bitqueue"
 
 
+# was it posted?
+
+BEFORE = datetime(2025, 11, 21, tzinfo=UTC)
+
+
+def was_posted(near, since=BEFORE, **fields):
+    confirm = slack.slack_app.actions["post"].confirm
+    return confirm(near, APP, params.Post(**{"channel": CHANNEL, "text": "order A-1001"} | fields), since)
+
+
+def test_a_message_that_was_posted_is_found_by_its_task(near, workspace):
+    posted = post(near)
+    for number in range(3):
+        post(replace(near, idempotency_key=f"tsk_other{number}"))
+
+    assert was_posted(near) == posted
+    assert was_posted(replace(near, idempotency_key="tsk_not_done")) is None
+
+
+def test_a_message_of_the_task_from_before_is_another_one(near):
+    post(near)
+
+    assert was_posted(near, since=datetime(2025, 11, 22, tzinfo=UTC)) is None
+
+
+def test_an_answer_in_a_thread_is_found_there(near):
+    first = post(replace(near, idempotency_key="tsk_first"))
+    answer = params.Answer(channel=CHANNEL, thread=first["ts"], text="paid")
+    answered = slack.reply(near, APP, answer)
+
+    confirm = slack.slack_app.actions["reply"].confirm
+
+    assert confirm(near, APP, answer, BEFORE) == answered
+    assert confirm(replace(near, idempotency_key="tsk_not_done"), APP, answer, BEFORE) is None
+
+
+@pytest.mark.parametrize("channel", ["#orders", "U0123456789"])
+def test_slack_cannot_tell_of_a_channel_without_its_id(near, channel):
+    with pytest.raises(TemporaryError, match=f"not by {channel}"):
+        was_posted(near, channel=channel)
+
+
+def test_more_messages_than_slack_tells_are_no_answer(near, workspace):
+    page = {"ok": True, "messages": [], "response_metadata": {"next_cursor": "200"}}
+    workspace.next["conversations.history"] = [provider.says_json(page) for _ in range(5)]
+
+    with pytest.raises(TemporaryError, match="more was written"):
+        was_posted(near)
+
+
+def test_without_the_scope_to_read_nothing_is_said(near, workspace):
+    workspace.scopes.discard("channels:history")
+
+    with pytest.raises(AuthError, match="lacks the scope channels:history"):
+        was_posted(near)
+
+
 # reactions, people, channels, files
 
 

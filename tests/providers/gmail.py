@@ -96,8 +96,11 @@ class GmailApi(Api):
     def users_messages_list(self, call: Call) -> Any:
         query = call.params.get("q", "")
         self.searches.append(query)
+        asked = call.params.get("labelIds", [])
+        labels = {asked} if isinstance(asked, str) else set(asked)
         found = sorted(
-            (one for one in self.mails.values() if _matches(one, query)), key=lambda one: (-one.at, one.id)
+            (one for one in self.mails.values() if _matches(one, query) and labels <= set(one.labels)),
+            key=lambda one: (-one.at, one.id),
         )
         start = int(call.params.get("pageToken", "0"))
         end = start + min(call.params.get("maxResults", 100), self.page)

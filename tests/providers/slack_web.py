@@ -25,8 +25,14 @@ _YOUNGER = {
         {"channel_id", "channels", "initial_comment", "thread_ts", "blocks"},
     ),
 }
+_ALSO = {
+    "chat.postMessage": {"metadata": "object"},
+    "conversations.history": {"include_all_metadata": "boolean"},
+    "conversations.replies": {"include_all_metadata": "boolean"},
+}
 _EMOJI = {"white_check_mark", "eyes"}
-_KINDS = {"boolean": (bool, str), "integer": (int, str), "string": (str,), "number": (int, float, str)}
+_KINDS = {"boolean": (bool, str), "integer": (int, str), "string": (str,), "number": (int, float, str),
+          "object": (dict,)}  # fmt: skip
 # The file says text, and the library sends the lists themselves, which Slack takes in JSON.
 _LISTS = {"blocks", "attachments"}
 
@@ -41,6 +47,8 @@ def methods() -> dict[str, dict[str, dict[str, Any]]]:
     }
     for name, (needed, may) in _YOUNGER.items():
         known[name] = {each: {"required": each in needed, "type": "string"} for each in needed | may}
+    for name, more in _ALSO.items():
+        known[name] |= {each: {"type": kind} for each, kind in more.items()}
     return known
 
 
@@ -81,7 +89,8 @@ class Workspace:
     files: dict[str, dict[str, Any]] = field(default_factory=dict)
     scopes: set[str] = field(
         default_factory=lambda: {
-            "chat:write", "reactions:write", "files:write", "users:read.email", "channels:join", "im:write"
+            "chat:write", "reactions:write", "files:write", "users:read.email", "channels:join", "im:write",
+            "channels:history",
         }
     )  # fmt: skip
     # Answers to be given next, before anything else: by method, or to any.
@@ -147,6 +156,27 @@ class Workspace:
         self.messages[channel, ts] = given
         return says_json({"ok": True, "channel": channel, "ts": ts, "message": {"text": given.get("text")}})
 
+    def _conversations_history(self, given: dict[str, Any]) -> Says:
+        return self._written(given, "")
+
+    def _conversations_replies(self, given: dict[str, Any]) -> Says:
+        return self._written(given, given["ts"])
+
+    def _written(self, given: dict[str, Any], thread: str) -> Says:
+        """The newest first, a page of at most `limit`, as the cursor says."""
+        if given["channel"] not in self.channels and not given["channel"].startswith("D"):
+            return refuses("channel_not_found")
+        found = [
+            _as_told(ts, message, with_metadata=bool(given.get("include_all_metadata")))
+            for (channel, ts), message in sorted(self.messages.items(), reverse=True)
+            if channel == given["channel"]
+            and float(ts) > float(given.get("oldest", 0))
+            and (message.get("thread_ts") or "") == thread
+        ]
+        start, most = int(given.get("cursor") or 0), int(given.get("limit", 100))
+        more = {"next_cursor": str(start + most)} if len(found) > start + most else {}
+        return says_json({"ok": True, "messages": found[start : start + most], "response_metadata": more})
+
     def _chat_update(self, given: dict[str, Any]) -> Says:
         place = given["channel"], given["ts"]
         if place not in self.messages:
@@ -210,7 +240,15 @@ class Workspace:
         return says_json({"ok": True, "files": [done]})
 
 
+def _as_told(ts: str, message: dict[str, Any], *, with_metadata: bool) -> dict[str, Any]:
+    told = {"type": "message", "ts": ts, "text": message.get("text")}
+    told |= {"thread_ts": message["thread_ts"]} if message.get("thread_ts") else {}
+    return told | ({"metadata": message["metadata"]} if with_metadata and message.get("metadata") else {})
+
+
 _SCOPE = {
+    "conversations.history": "channels:history",
+    "conversations.replies": "channels:history",
     "chat.postMessage": "chat:write",
     "chat.update": "chat:write",
     "reactions.add": "reactions:write",

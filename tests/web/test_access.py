@@ -11,7 +11,9 @@ from sqlalchemy.orm import Session
 from werkzeug.routing import AnyConverter, IntegerConverter
 
 from app import clock
-from app.models import Membership, Role
+from app.engine import core
+from app.models import Membership, Role, State
+from app.services import failures
 from app.web import find_blueprints
 from app.web.access import is_marked
 from tests import factories
@@ -138,7 +140,15 @@ def ids(world: World, session: Session) -> dict[str, str]:
         "file_id": factories.FileFactory(**shop).id,
         "alert_id": factories.AlertFactory(**shop).id,
         "workspace_id": world.workspace.id,
+        "group": _failed(session, world),
     }
+
+
+def _failed(session: Session, world: World) -> str:
+    """The key of a failure, as the page of failures groups it."""
+    factories.TaskFactory(workspace_id=world.workspace.id, queue_id=world.queue.id, state=State.FAILED)
+    [group] = failures.desk(session, world.actor(), core.current()).groups
+    return group.key
 
 
 def test_a_stranger_finds_no_row_of_ours_on_any_route(

@@ -246,6 +246,39 @@ def test_a_waiting_step_tells_when_it_is_tried_again(as_viewer, happened):
     assert "in 5 min" in page.text
 
 
+def test_an_uncertain_step_says_what_was_being_sent_where_and_when(as_member, happened, world):
+    run = happened.run(State.UNCERTAIN, cause="the line broke")
+    account = factories.ConnectionFactory(
+        workspace_id=world.workspace.id, name="The shop", integration="http"
+    )
+    step = happened.step(run)
+    step.connection_id, step.params = (
+        account.id,
+        {"method": "POST", "url": "https://shop.example/orders", "json": ""},
+    )
+    step.started_at = clock.now() - timedelta(hours=1)
+    db.session.commit()
+
+    text = " ".join(re.sub(r"<[^>]+>", " ", as_member.get(f"/runs/{run.id}").text).split()).replace(" ,", ",")
+
+    assert "Was it done? The line broke. What was being done Send a request, through The shop When" in text
+    assert "Method POST" in text
+    assert "https://shop.example/orders" in text
+    assert "Look on the other side" in text
+
+
+def test_an_uncertain_step_says_that_its_provider_is_being_asked(as_viewer, happened):
+    run = happened.run(State.UNCERTAIN, cause="the line broke")
+    step = happened.step(run)
+    step.action, step.params = "slack_app.post", {"channel": "C0123456789", "text": "order A-1"}
+    db.session.commit()
+
+    page = as_viewer.get(f"/runs/{run.id}").text
+
+    assert "BitQueue asks Slack app by itself" in page
+    assert "It was done" not in page
+
+
 def test_an_uncertain_step_asks_with_three_answers(as_member, happened):
     run = happened.run(State.UNCERTAIN, cause="the worker died while sending; was it done?")
 
