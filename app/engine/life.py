@@ -92,7 +92,6 @@ def retry_task(session: Session, engine: Engine, task: Task) -> Replay:
         retry_of=task.id,
     )
     enqueue.store_task(session.connection(), new)
-    removal.require_task_data(session.connection(), task.id)
     return Replay(new_id, repeated=False)
 
 
@@ -176,6 +175,7 @@ def replay_run(session: Session, run: Run, *, from_step: str | None = None, newe
         start.start_runs(connection, [again])
     else:
         _replay_from(connection, again, place, kept)
+    # Last: its rows are locked by now, and what was removed before is seen.
     removal.require_run_data(connection, run.id, kept_steps=place is not None)
     return Replay(again.run_id, repeated=False)
 
