@@ -78,7 +78,11 @@ class Bench:
     def rows(self, model: type[Base], **values: Any) -> list[Any]:
         """In the order in which they were made."""
         table = model.__table__
-        order = [table.c[name] for name in ("created_at", "path", "fence", "started_at") if name in table.c]
+        order = [
+            table.c[name]
+            for name in ("created_at", "received_at", "path", "fence", "started_at")
+            if name in table.c
+        ]
         with Session(self.engine.database) as session:
             return list(session.scalars(sa.select(model).filter_by(**values).order_by(*order)))
 

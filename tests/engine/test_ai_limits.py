@@ -69,7 +69,9 @@ def make_due(bench):
 def test_a_loop_of_a_thousand_tasks_stops_at_a_limit_of_a_hundred_calls(bench, bill):
     enqueue(bench, account(bench, calls_a_day=100), 1000)
 
-    Worker(bench.engine).drain()
+    worker = Worker(bench.engine)
+    worker.drain()
+    worker.pool.join(60)
 
     rows = bench.rows(Task)
     assert Counter(row.state for row in rows) == {"succeeded": 100, "failed": 900}
