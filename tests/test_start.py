@@ -1,6 +1,7 @@
 """The whole of BitQueue, started as a user starts it."""
 
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -105,3 +106,11 @@ def test_a_second_start_on_the_same_home_is_refused_by_name(started):
 
     assert second.returncode == 1
     assert f"it already runs on {home}" in second.stderr
+
+
+def test_run_test_leaves_no_folder_of_tests_out():
+    told = (CHECKOUT / "run").read_text()
+
+    folders = {path.parent.relative_to(CHECKOUT).as_posix() for path in CHECKOUT.glob("tests/*/**/test_*.py")}
+
+    assert {"/".join(folder.split("/")[:2]) for folder in folders} <= set(re.findall(r"tests/[a-z]+", told))
