@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
@@ -19,6 +20,8 @@ Item = TypeVar("Item")
 Unit = Callable[[sa.Connection], Any]
 # Serves items together and gives what became of each, in their order.
 Together = Callable[[sa.Connection, Sequence[Item]], Sequence[T]]
+# A transaction for one batch, over when the batch is.
+Open = Callable[[], AbstractContextManager[sa.Connection]]
 
 
 @dataclass(slots=True)
@@ -53,16 +56,13 @@ class _Group:
     the guilty fails.
     """
 
-    def __init__(self, *, linger_s: float) -> None:
+    def __init__(self, opens: Open, *, linger_s: float) -> None:
+        self._open = opens
         # How long the first waits for company.
         self._linger_s = linger_s
         self._batch = _Batch()
         self._turn = threading.Lock()
         self._door = threading.Lock()
-
-    def _open(self) -> AbstractContextManager[sa.Connection]:
-        """A transaction for one batch, over when the batch is."""
-        raise NotImplementedError
 
     def submit_to(self, serve: Together[Item, T], item: Item, *, subject: str | None = None) -> T:
         """What `serve` gave for this item, once its transaction is over; raises what it raised.
@@ -146,12 +146,7 @@ class GroupCommit(_Group):
     """Writes that come together share a transaction, and so one wait for the disk."""
 
     def __init__(self, database: sa.Engine, *, linger_s: float = 0.003, patience_s: float = 5.0) -> None:
-        super().__init__(linger_s=linger_s)
-        self._database = database
-        self._patience_s = patience_s
-
-    def _open(self) -> AbstractContextManager[sa.Connection]:
-        return write_connection(self._database, patience_s=self._patience_s)
+        super().__init__(partial(write_connection, database, patience_s=patience_s), linger_s=linger_s)
 
     def submit(self, unit: Callable[[sa.Connection], T], *, subject: str | None = None) -> T:
         """What the unit returned, once it is committed; raises as `submit_to`."""
@@ -178,11 +173,7 @@ class GroupRead(_Group):
     """Looks that come together share a round trip; each begins after it was asked for."""
 
     def __init__(self, database: sa.Engine) -> None:
-        super().__init__(linger_s=0)
-        self._database = database
-
-    def _open(self) -> AbstractContextManager[sa.Connection]:
-        return read_connection(self._database)
+        super().__init__(partial(read_connection, database), linger_s=0)
 
 
 def _each(connection: sa.Connection, units: Sequence[Unit]) -> list[Any]:

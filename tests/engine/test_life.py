@@ -14,7 +14,7 @@ from app import clock, ids
 from app.engine import life, record, secrets, tick
 from app.errors import ConflictError, InvalidError
 from app.extensions import write_connection
-from app.models import Attempt, Run, State, Task
+from app.models import Attempt, Event, Run, State, Task
 from app.models.states import TERMINAL
 from app.sdk.errors import RejectedError, TemporaryError
 from tests.engine.conftest import once, only_if, step
@@ -418,3 +418,38 @@ def test_a_task_lives_one_life(bench):
             max_examples=30, stateful_step_count=14, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+# --- what was removed to save space
+
+
+def test_a_task_whose_data_were_removed_is_not_retried(bench):
+    put(bench, State.FAILED)
+    bench.set(bench.row(Task), removed_at=clock.now())
+
+    with pytest.raises(ConflictError, match="removed to save space"):
+        retry(bench, bench.row(Task).id)
+
+    assert bench.row(Task).retried_by is None
+
+
+@pytest.mark.parametrize(
+    ("gone", "named"), [(Event, {}), (Event, {"from_step": "two"}), (Run, {"from_step": "two"})]
+)
+def test_a_run_whose_data_were_removed_is_not_replayed_from_what_is_gone(bench, gone, named):
+    run_id = bench.accept(bench.arm(step("one"), step("two"))).run_id
+    bench.work()
+    bench.set(bench.row(gone), removed_at=clock.now())
+
+    with pytest.raises(ConflictError, match="removed to save space"):
+        replay(bench, run_id, **named)
+
+    assert bench.row(Run).replayed_by is None
+
+
+def test_a_run_that_lost_only_what_its_steps_gave_is_replayed_from_the_start(bench):
+    run_id = bench.accept(bench.arm(step("one"))).run_id
+    bench.work()
+    bench.set(bench.row(Run), removed_at=clock.now())
+
+    assert not replay(bench, run_id).repeated
