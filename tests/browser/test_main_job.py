@@ -206,4 +206,6 @@ def test_the_same_without_javascript(world: World, plain_page: Page) -> None:
     call(address, "A-2", 150)
     check_arrived(world)
     follow(page, "Activity")
+    rows = page.get_by_role("row", name="succeeded")
+    live.wait_until(lambda: page.reload() and rows.count(), seconds=15, what="a reload shows the run as done")
     check_steps(page)

@@ -206,7 +206,7 @@ def test_the_clock_queues_the_tick_and_survives_an_emptied_redis(redis, valkey):
     )  # fmt: skip
     key = f"rq:queue:{TICK_QUEUE}"
     try:
-        until(lambda: redis.llen(key) == 1, within_s=10)
+        until(lambda: redis.llen(key) == 1, within_s=30)
         redis.flushall()
 
         def missed_no_more() -> bool:
@@ -214,7 +214,7 @@ def test_the_clock_queues_the_tick_and_survives_an_emptied_redis(redis, valkey):
             Doorbell(redis).ensure_tick()
             return redis.llen(key) >= 1
 
-        until(missed_no_more, within_s=10)
+        until(missed_no_more, within_s=30)
         clock.send_signal(signal.SIGTERM)
         assert clock.wait(5) is not None
     finally:
