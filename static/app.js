@@ -26,10 +26,12 @@ function announce(text) {
 }
 
 // --- picking a value of the event into a field ------------------------------
-let lastField = null;
+const TAKES_VALUES = "[data-templated], [data-path]";
+// Somebody may have begun to write before this script arrived.
+let lastField = document.activeElement?.matches(TAKES_VALUES) ? document.activeElement : null;
 
 function insert(path) {
-  const field = lastField?.isConnected ? lastField : document.querySelector("[data-templated], [data-path]");
+  const field = lastField?.isConnected ? lastField : document.querySelector(TAKES_VALUES);
   if (!field) return;
   const text = "path" in field.dataset ? path : `{{ ${path} }}`;
   if ("path" in field.dataset) field.value = text;
@@ -55,7 +57,7 @@ function upgradeChips(scope) {
 function openPicker(link) {
   const picker = document.getElementById("picker");
   const field = link.closest(".field, li");
-  lastField = field.querySelector("[data-templated], [data-path]");
+  lastField = field.querySelector(TAKES_VALUES);
   if (matchMedia("(max-width: 68rem)").matches) field.after(picker);
   picker.open = true;
   picker.querySelector("button.chip")?.focus();
@@ -89,7 +91,7 @@ document.addEventListener("click", (event) => {
 });
 
 document.addEventListener("focusin", (event) => {
-  if (event.target.matches("[data-templated], [data-path]")) lastField = event.target;
+  if (event.target.matches(TAKES_VALUES)) lastField = event.target;
 });
 
 // --- forms --------------------------------------------------------------------

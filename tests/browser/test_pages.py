@@ -1,8 +1,9 @@
 """Every page, opened: it answers, its console is silent, and nothing has to be scrolled sideways on a phone."""
 
+import re
 from typing import Any
 
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 
 from tests.browser.conftest import NARROW, opened
 from tests.browser.pages import member_pages, public_pages
@@ -60,3 +61,25 @@ def test_the_dashboard_of_rq_opens_for_an_operator(browser: Browser, filled: Sho
     assert answer
     assert answer.status == 200
     assert complaints == []
+
+
+def test_a_value_goes_where_somebody_wrote_before_the_script_arrived(
+    browser: Browser, filled: Shop, owner: Any
+) -> None:
+    context = browser.new_context(base_url=filled.server.url, storage_state=owner)
+    page = context.new_page()
+    held: list[Route] = []
+    page.route("**/app.js*", held.append)
+    page.goto(f"/rules/{filled.ids['rule_id']}/steps/call", wait_until="commit")
+
+    field = page.locator("[data-templated]").last
+    field.fill("before ")
+    field.focus()
+    page.wait_for_timeout(200)
+    for route in held:
+        route.continue_()
+    page.get_by_role("button", name="Insert event.").first.click()
+    written = field.input_value()
+
+    context.close()
+    assert re.fullmatch(r"before \{\{ event\.\S+ \}\}", written)
