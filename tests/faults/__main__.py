@@ -11,7 +11,7 @@ from tests.faults import promises, scenarios
 from tests.faults.checker import Report
 from tests.faults.databases import Databases
 from tests.faults.registry import FULL_EVENTS, SCENARIOS, Scenario, in_order, keep_in, play
-from tests.faults.server import base_environ
+from tests.faults.staging import base_environ
 
 _HEAD = ("scenario", "events", "lost", "doubled", "uncertain", "recovery p50", "p99", "result", "seed")
 _WIDTHS = (9, 7, 5, 8, 10, 13, 7, 8, 6)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.faults.databases import Databases
-from tests.faults.server import base_environ
+from tests.faults.staging import base_environ
 
 
 @pytest.fixture(scope="session")

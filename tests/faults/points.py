@@ -1,29 +1,24 @@
-"""Named fail-points and removed guards, woven into processes of the product from outside when they start.
+"""Named fail-points and removed guards: what a scenario plans, and what one process makes of the plan.
 
-The product knows nothing of them. Nothing heavy is imported here: this runs before a worker patches its sockets.
+Nothing heavy is imported here: this runs before a worker patches its sockets.
 """
 
-import importlib.machinery
 import json
 import os
-import re
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
-from functools import wraps
-from importlib.abc import MetaPathFinder
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 # The real one: a process that is held must not turn its greenlets meanwhile.
 _sleep = time.sleep
 _time = time.time
 
-_GONE = 97
+# An action that only processes of a newer release know.
+NEWER = "newer.request"
 
 POINTS = {
     "after_commit": "after the commit, before the ring",
@@ -73,6 +68,8 @@ class Plan:
     fast_retries: bool = False
     # Whether the wall clock follows the file `shift`.
     clock: bool = False
+    # What stands in the command lines of those that are of a newer release.
+    newer: Sequence[str] = ()
 
     def write(self, home: Path) -> None:
         home.mkdir(parents=True, exist_ok=True)
@@ -93,7 +90,7 @@ def fired(home: Path) -> list[Fired]:
     return [Fired(name, int(pid), float(at_s)) for name, pid, at_s in map(str.split, lines)]
 
 
-class _Woven:
+class Woven:
     """The plan as this process follows it."""
 
     def __init__(self, home: Path) -> None:
@@ -103,6 +100,7 @@ class _Woven:
         self.removed = frozenset(given["removed"])
         self.fast_retries = bool(given["fast_retries"])
         self.clock = bool(given["clock"])
+        self.newer = tuple(given["newer"])
         self.hits: dict[str, int] = {}
         # What the commit under way holds, as its units said.
         self.holding: set[str] = set()
@@ -143,260 +141,12 @@ class _Woven:
             return True
         return False
 
+    @property
+    def is_newer(self) -> bool:
+        return any(words in " ".join(sys.orig_argv) for words in self.newer)
+
     def shift_s(self) -> float:
         try:
             return float((self.home / "shift").read_text() or 0)
         except (OSError, ValueError):
             return 0.0
-
-
-# --- what is woven where
-
-Wrapping = Callable[["_Woven", Callable[..., Any]], Callable[..., Any]]
-
-
-def _commit(woven: _Woven, call: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(call)
-    def committed(*args: Any, **kwargs: Any) -> Any:
-        woven.holding.clear()
-        woven.commits += 1
-        try:
-            given = call(*args, **kwargs)
-        finally:
-            woven.commits -= 1
-        for name in sorted(woven.holding):
-            woven.hit(name)
-        return given
-
-    return committed
-
-
-def _noting(name: str) -> Wrapping:
-    """What the commit under way brings to the disk; the point comes when it is there."""
-
-    def wrapping(woven: _Woven, call: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(call)
-        def noted(*args: Any, **kwargs: Any) -> Any:
-            given = call(*args, **kwargs)
-            if given is None or given:
-                woven.holding.add(name)
-            return given
-
-        return noted
-
-    return wrapping
-
-
-def _ring(woven: _Woven, call: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(call)
-    def rung(*args: Any, **kwargs: Any) -> Any:
-        woven.hit("after_commit")
-        if woven.hit("no_ring"):
-            return None
-        given = call(*args, **kwargs)
-        woven.hit("after_ring")
-        return given
-
-    return rung
-
-
-def _called(woven: _Woven, call: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(call)
-    def called(*args: Any, **kwargs: Any) -> Any:
-        woven.hit("in_action", args)
-        try:
-            given = call(*args, **kwargs)
-        except Exception:
-            if "honest" not in woven.removed:
-                raise
-            given = {}
-        woven.hit("after_ok")
-        return given
-
-    return called
-
-
-def _zrem(woven: _Woven, call: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(call)
-    def removed(*args: Any, **kwargs: Any) -> Any:
-        given = call(*args, **kwargs)
-        woven.hit("tick_removed")
-        return given
-
-    return removed
-
-
-def _always(_woven: _Woven, _call: Callable[..., Any]) -> Callable[..., Any]:
-    return lambda *_args, **_kwargs: True
-
-
-def _shifted(woven: _Woven, call: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(call)
-    def shifted() -> Any:
-        return call() + timedelta(seconds=woven.shift_s())
-
-    return shifted
-
-
-def _shifted_datetime(woven: _Woven, kind: Any) -> Any:
-    """rq-scheduler asks `datetime.utcnow()` for the time."""
-
-    class Shifted(kind):  # type: ignore[misc]
-        @classmethod
-        def utcnow(cls) -> Any:
-            return kind.utcnow() + timedelta(seconds=woven.shift_s())
-
-    return Shifted
-
-
-def _shifted_time(woven: _Woven, module: Any) -> Any:
-    """For a module that imported `time`: its `time()` follows, its `monotonic()` does not."""
-
-    class Shifted:
-        @staticmethod
-        def time() -> float:
-            return _time() + woven.shift_s()
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(module, name)
-
-    return Shifted()
-
-
-def _hastened(_woven: _Woven, call: Callable[..., Any]) -> Callable[..., Any]:
-    @wraps(call)
-    def hastened(attempt: int, *, after_s: float | None = None, random_part: float | None = None) -> float:
-        given = call(attempt, after_s=after_s, random_part=random_part)
-        return given if after_s is not None else given / 20
-
-    return hastened
-
-
-@dataclass(frozen=True)
-class Seam:
-    """A name of the product (or of a library) that is wrapped; the process ends when it is gone."""
-
-    module: str
-    name: str
-    wrapping: Wrapping
-    points: tuple[str, ...] = ()
-    guard: str = ""
-    asked: Callable[[_Woven], bool] = lambda woven: False
-
-    def is_asked(self, woven: _Woven) -> bool:
-        return woven.asks(*self.points) or self.guard in woven.removed or self.asked(woven)
-
-
-_AT_COMMIT = ("after_claim", "after_started", "in_commit")
-SEAMS = (
-    Seam("app.engine.commit", "GroupCommit._serve", _commit, _AT_COMMIT),
-    Seam("app.engine.claim", "claim", _noting("after_claim"), ("after_claim",)),
-    Seam("app.engine.record", "begin", _noting("after_started"), ("after_started",)),
-    Seam("app.engine.doorbell", "Doorbell.ring", _ring, ("after_commit", "after_ring", "no_ring")),
-    Seam("app.engine.call", "called", _called, ("after_ok", "in_action"), "honest"),
-    Seam("app.sdk.declare", "Action.is_repeatable", _always, (), "announce"),
-    Seam("redis.commands.core", "SortedSetCommands.zrem", _zrem, ("tick_removed",)),
-    Seam("app.clock", "now", _shifted, asked=lambda woven: woven.clock),
-    Seam("app.engine.doorbell", "time", _shifted_time, asked=lambda woven: woven.clock),
-    Seam("rq_scheduler.scheduler", "datetime", _shifted_datetime, asked=lambda woven: woven.clock),
-    Seam("app.engine.policy", "pause_s", _hastened, asked=lambda woven: woven.fast_retries),
-)
-
-# --- guards that are a part of a statement
-
-_VALUE = r"(?:\?|%\(\w+\)s(?:::\w+)?)"
-_WITHOUT: Mapping[str, tuple[tuple[str, str], ...]] = {
-    "fence": ((rf"(tasks\.fence = {_VALUE})", r"(\1 OR 1 = 1)"),),
-    "settled": (
-        (rf"(tasks\.fence = {_VALUE})", r"(\1 OR 1 = 1)"),
-        (rf"(?<=AND )(tasks\.state = {_VALUE})(?!\s+ORDER)", r"(\1 OR 1 = 1)"),
-    ),
-    "slot": (
-        (rf"(triggers\.next_due_at (?:=|IS NOT DISTINCT FROM|IS) {_VALUE})", r"(\1 OR 1 = 1)"),
-        (r'ON CONFLICT \(source, "?key"?\) DO NOTHING', ""),
-    ),
-}
-
-
-def without_guard(statement: str, removed: frozenset[str]) -> str:
-    if "settled" in removed and not statement.startswith("UPDATE tasks SET"):
-        return statement
-    for guard in removed & _WITHOUT.keys():
-        for found, instead in _WITHOUT[guard]:
-            statement = re.sub(found, instead, statement)
-    return statement
-
-
-def _listen(woven: _Woven, module: ModuleType) -> None:
-    """`module` has imported SQLAlchemy."""
-    alchemy: Any = module.sa
-    if woven.removed & _WITHOUT.keys():
-
-        def rewritten(_c: Any, _cursor: Any, statement: str, parameters: Any, *_more: Any) -> Any:
-            return without_guard(statement, woven.removed), parameters
-
-        alchemy.event.listen(alchemy.Engine, "before_cursor_execute", rewritten, retval=True)
-    if woven.asks("in_commit"):
-
-        def committing(_connection: Any) -> None:
-            if woven.commits:
-                woven.hit("in_commit")
-
-        alchemy.event.listen(alchemy.Engine, "commit", committing)
-
-
-# --- weaving
-
-
-def weave(woven: _Woven, module: ModuleType, seam: Seam) -> None:
-    """Raises AttributeError where the name is gone."""
-    *path, name = seam.name.split(".")
-    owner: Any = module
-    for part in path:
-        owner = getattr(owner, part)
-    setattr(owner, name, seam.wrapping(woven, getattr(owner, name)))
-
-
-class _Weaver(MetaPathFinder):
-    """Lets a module be found as ever, and weaves into it when it has been executed."""
-
-    def __init__(self, woven: _Woven) -> None:
-        self._woven = woven
-        self._seams = [seam for seam in SEAMS if seam.is_asked(woven)]
-        self._modules = {seam.module for seam in self._seams} | {"app.engine.commit"}
-
-    def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        if fullname not in self._modules:
-            return None
-        spec = importlib.machinery.PathFinder.find_spec(fullname, path, target)
-        if spec is None or spec.loader is None:
-            _end(f"there is no module {fullname}")
-        loader: Any = spec.loader
-        execute = loader.exec_module
-
-        def exec_module(module: ModuleType) -> None:
-            execute(module)
-            self._weave(module)
-
-        loader.exec_module = exec_module
-        return spec
-
-    def _weave(self, module: ModuleType) -> None:
-        try:
-            for seam in self._seams:
-                if seam.module == module.__name__:
-                    weave(self._woven, module, seam)
-            if module.__name__ == "app.engine.commit":
-                _listen(self._woven, module)
-        except AttributeError as error:
-            _end(f"{module.__name__}: {error}")
-
-
-def _end(sentence: str) -> None:
-    sys.stderr.write(f"a fail-point has lost its place: {sentence}; mend tests/faults/points.py\n")
-    sys.stderr.flush()
-    os._exit(_GONE)
-
-
-def install(home: Path) -> None:
-    sys.meta_path.insert(0, _Weaver(_Woven(home)))

@@ -12,7 +12,8 @@ from tests.faults import checker
 from tests.faults.checker import Report
 from tests.faults.databases import Databases
 from tests.faults.facts import Facts
-from tests.faults.server import Setting, Stage, staged
+from tests.faults.server import Stage
+from tests.faults.staging import Setting, staged
 
 QUICK_EVENTS = 200
 FULL_EVENTS = 2000

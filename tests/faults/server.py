@@ -3,10 +3,8 @@
 import os
 import random
 import signal
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,12 +18,10 @@ from tests.faults.databases import Databases, driven
 from tests.faults.facts import Facts, Hurt, Vitals
 from tests.faults.gather import integrity_of, moves_of, rows_of
 from tests.faults.generator import Generator, Lane
-from tests.faults.parts import Redis, TiedServer, is_alive, vitals_of
+from tests.faults.parts import Redis, is_alive, vitals_of
 from tests.faults.provider import Provider
-from tests.live import Server, free_port, wait_until
+from tests.live import Server, wait_until
 
-# The database may be written by others at this moment.
-_WEAVE = Path(__file__).parent / "weave"
 SECRETS = {"SECRET_KEY": "s" * 48, "CREDENTIAL_KEYS": "k1:" + "YmVuY2g" * 6 + "Y="}
 NAMES = {"web": "gunicorn", "worker": "worker.py", "clock": "wsgi clock"}
 
@@ -67,11 +63,13 @@ class Stage:
     def kind(self) -> str:
         return self.databases.kind
 
-    def rule(self, name: str, trigger: Mapping[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    def rule(
+        self, name: str, trigger: Mapping[str, Any], params: Mapping[str, Any], action: str = "http.request"
+    ) -> dict[str, Any]:
         step = {
             "key": "call",
             "kind": "action",
-            "action": "http.request",
+            "action": action,
             "connection": None,
             "params": params,
         }
@@ -88,18 +86,17 @@ class Stage:
         given = {"method": "POST", "url": self.provider.url(path), "json": body, "repeat_safe": repeatable}
         return given | params
 
-    def lane(self, name: str, *, repeatable: bool, **params: Any) -> Lane:
+    def lane(self, name: str, *, repeatable: bool, action: str = "http.request", **params: Any) -> Lane:
         """A rule with a hook; orders of this lane reach the provider at the path of its name."""
-        made = self.rule(
-            name, {"type": "webhook.received", "params": {}}, self.call(name, repeatable=repeatable, **params)
-        )
+        call = self.call(name, repeatable=repeatable, **params)
+        made = self.rule(name, {"type": "webhook.received", "params": {}}, call, action)
         lane = Lane(name, made["hook_url"], {}, repeatable, {"order": "ORDER"})
         return self._added(lane)
 
     def task_lane(self, name: str, *, repeatable: bool, **more: Any) -> Lane:
         """Tasks over the API."""
         params = self.call(name, repeatable=repeatable) | {"json": {"order": "ORDER"}}
-        body = {"action": "http.request", "params": params, **more}
+        body = {"action": "http.request", "params": params} | more
         lane = Lane(
             name,
             f"{self.server.url}/enqueue",
@@ -171,17 +168,22 @@ class Stage:
             time.sleep(for_s)
             self.redis.signal(signal.SIGCONT)
 
-    def restart_all(self) -> None:
-        """Everything at once, by kill -9, and up again."""
-        at_s, pids = time.time(), self.server.pids("")
+    def kill_server(self) -> list[int]:
+        """All of its processes, which are given, and Redis, which stays away."""
+        pids = self.server.pids("")
         self.redis.signal(signal.SIGKILL)
         self.server.process.kill()
         self.server.process.wait()
+        wait_until(lambda: not any(map(is_alive, pids)), seconds=10, what="the children are gone")
+        return pids
+
+    def restart_all(self) -> None:
+        """Everything at once, by kill -9, and up again."""
+        at_s, pids = time.time(), self.kill_server()
         if self.databases.cluster:
             self.databases.cluster.stop("immediate")
             self.databases.cluster.start()
         self.redis.start()
-        wait_until(lambda: not any(map(is_alive, pids)), seconds=10, what="the children are gone")
         self.server.start()
         self.restarts_meant += len(pids)
         self.hurts.append(Hurt("everything", at_s, time.time()))
@@ -289,89 +291,3 @@ class Stage:
             may_wait=self.may_wait,
             **tables,
         )
-
-
-@dataclass(frozen=True)
-class Setting:
-    """How a scenario's server is started."""
-
-    plan: points.Plan = field(default_factory=points.Plan)
-    provider: Mapping[str, Any] = field(default_factory=dict)
-    environ: Mapping[str, str] = field(default_factory=dict)
-    workers: int = 2
-    # The SQLite file on a disk of its own, of that size.
-    disk_bytes: int = 0
-
-
-def base_environ() -> dict[str, str]:
-    """A test's own settings are none of the server's."""
-    left = ("DATABASE_URL", "REDIS_URL", "BITQUEUE_HOME", "PORT")
-    return {name: value for name, value in os.environ.items() if name not in left} | SECRETS
-
-
-@contextmanager
-def staged(setting: Setting, databases: Databases, home: Path, *, seed: int, events: int) -> Iterator[Stage]:
-    """A running server with all around it, in an empty home; everything ends with the block."""
-    plan, port = setting.plan, free_port()
-    plan.write(home / "faults")
-    store = Redis(home)
-    provider = Provider(home, setting.provider)
-    try:
-        with _disk(home, setting.disk_bytes) as disk, databases.fresh(disk) as url:
-            env = base_environ() | {
-                "BITQUEUE_HOME": str(home), "PORT": str(port), "PUBLIC_URL": f"http://127.0.0.1:{port}",
-                "ALLOW_PRIVATE_NETWORKS": "true", "DATABASE_URL": url, "REDIS_URL": store.url,
-                "WORKERS": str(setting.workers), "PYTHONPATH": f"{_WEAVE}",
-                "BITQUEUE_FAULTS": str(home / "faults"), **setting.environ,
-            }  # fmt: skip
-            server = TiedServer(home, port, env)
-            server.start()
-            try:
-                rng = random.Random(seed)
-                stage = Stage(home, server, store, provider, databases, rng, events, databases.key)
-                _wait_for_workers(stage, setting.workers)
-                yield stage
-            finally:
-                server.stop()
-    finally:
-        provider.close()
-        store.close()
-
-
-@contextmanager
-def _disk(home: Path, size_bytes: int) -> Iterator[Path]:
-    if not size_bytes:
-        yield home
-        return
-    disk = home / "disk"
-    disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size_bytes}", "bitqueue", str(disk)], check=True)
-    try:
-        yield disk
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=False)
-
-
-def _wait_for_workers(stage: Stage, count: int) -> None:
-    wait_until(
-        lambda: stage.rows("SELECT count(*) FROM heartbeats WHERE kind = 'worker'")[0][0] >= count,
-        seconds=60,
-        what="the workers are there",
-    )
-
-
-def repeatedly(
-    every_s: float, call: Callable[[], object], *, while_: Callable[[], bool], most: int = 20
-) -> None:
-    """Call again and again, while the events flow."""
-    for _ in range(most):
-        time.sleep(every_s)
-        if not while_():
-            return
-        call()
-
-
-def in_background(call: Callable[[], object]) -> threading.Thread:
-    thread = threading.Thread(target=call, daemon=True)
-    thread.start()
-    return thread

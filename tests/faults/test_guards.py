@@ -18,7 +18,8 @@ from tests.faults.parts import is_alive
 from tests.faults.points import Plan, Point
 from tests.faults.registry import Scenario, play
 from tests.faults.scenarios.clock import _each_second, _tick_beside, _turn_off
-from tests.faults.server import Setting, Stage
+from tests.faults.server import Stage
+from tests.faults.staging import Setting
 from tests.live import ROOT
 
 pytestmark = pytest.mark.slow

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults import points
-from tests.faults.points import GUARDS, POINTS, SEAMS, Plan, Point, Seam
+from tests.faults import points, weaving
+from tests.faults.points import GUARDS, POINTS, Plan, Point
+from tests.faults.weaving import SEAMS, Seam
 from tests.live import ROOT
 
 
@@ -27,7 +28,7 @@ def test_every_point_and_every_guard_has_a_place() -> None:
     placed = {name for seam in SEAMS for name in (*seam.points, seam.guard)}
 
     assert set(POINTS) <= placed
-    assert set(GUARDS) <= placed | set(points._WITHOUT)
+    assert set(GUARDS) <= placed | set(weaving._WITHOUT)
 
 
 def _run(home: Path, code: str) -> "subprocess.CompletedProcess[str]":
@@ -40,14 +41,14 @@ def _run(home: Path, code: str) -> "subprocess.CompletedProcess[str]":
 def test_a_process_whose_place_is_gone_ends_and_says_so(tmp_path: Path) -> None:
     Plan(points=[Point("after_ring")]).write(tmp_path)
     code = (
-        "import sys; from tests.faults import points; "
-        "sys.meta_path[0]._seams = [points.Seam('app.engine.doorbell', 'Doorbell.gone', points._ring, ())]; "
+        "import sys; from tests.faults import weaving; "
+        "sys.meta_path[0]._seams = [weaving.Seam('app.engine.doorbell', 'Doorbell.gone', weaving._ring, ())]; "
         "import app.engine.doorbell"
     )
 
     done = _run(tmp_path, code)
 
-    assert done.returncode == points._GONE
+    assert done.returncode == weaving._GONE
     assert "a fail-point has lost its place: app.engine.doorbell" in done.stderr
 
 
@@ -82,8 +83,8 @@ def test_the_product_knows_nothing_of_faults() -> None:
 def test_a_guard_in_a_statement_is_taken_out_of_it() -> None:
     settle = "UPDATE tasks SET state=? WHERE tasks.id = ? AND tasks.fence = ? AND tasks.state = ?"
 
-    fenceless = points.without_guard(settle, frozenset({"fence"}))
-    open_ended = points.without_guard(settle, frozenset({"settled"}))
+    fenceless = weaving.without_guard(settle, frozenset({"fence"}))
+    open_ended = weaving.without_guard(settle, frozenset({"settled"}))
 
     assert fenceless.endswith("AND (tasks.fence = ? OR 1 = 1) AND tasks.state = ?")
     assert open_ended.endswith("AND (tasks.fence = ? OR 1 = 1) AND (tasks.state = ? OR 1 = 1)")

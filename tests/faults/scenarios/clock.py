@@ -12,7 +12,8 @@ from deploy.prepare import BIN
 from tests.faults import points
 from tests.faults.points import Plan, Point
 from tests.faults.registry import scenario
-from tests.faults.server import Setting, Stage, repeatedly
+from tests.faults.server import Stage
+from tests.faults.staging import Setting, repeatedly
 from tests.live import ROOT, wait_until
 
 _HOUR = 3600.0

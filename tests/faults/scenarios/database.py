@@ -11,7 +11,8 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.faults.registry import scenario
-from tests.faults.server import Setting, Stage
+from tests.faults.server import Stage
+from tests.faults.staging import Setting
 from tests.live import ROOT
 
 _DISK_BYTES = 24 << 20

@@ -7,7 +7,8 @@ from typing import Any
 from tests.faults.points import Plan
 from tests.faults.provider import OK
 from tests.faults.registry import scenario
-from tests.faults.server import Setting, Stage
+from tests.faults.server import Stage
+from tests.faults.staging import Setting
 
 
 @scenario(

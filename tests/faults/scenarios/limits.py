@@ -5,7 +5,8 @@ import time
 
 from tests.faults.points import Plan, Point
 from tests.faults.registry import scenario
-from tests.faults.server import Setting, Stage
+from tests.faults.server import Stage
+from tests.faults.staging import Setting
 
 
 def _deadly(point: Point) -> Setting:

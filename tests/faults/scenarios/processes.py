@@ -8,7 +8,8 @@ from contextlib import suppress
 from tests.faults import points
 from tests.faults.points import Plan, Point
 from tests.faults.registry import scenario
-from tests.faults.server import Setting, Stage, repeatedly
+from tests.faults.server import Stage
+from tests.faults.staging import Setting, repeatedly
 
 # Slow enough that a kill finds requests under way.
 _PROVIDER = {path: [{"do": "ok", "s": 0.1}] for path in ("/safe", "/once", "/task")}

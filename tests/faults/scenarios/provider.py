@@ -11,7 +11,8 @@ from tests.faults.points import Plan
 from tests.faults.provider import OK, Entry
 from tests.faults.recovery import percentile
 from tests.faults.registry import scenario
-from tests.faults.server import Setting, Stage
+from tests.faults.server import Stage
+from tests.faults.staging import Setting
 
 _FAST = Plan(fast_retries=True)
 

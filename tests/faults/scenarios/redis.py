@@ -2,7 +2,8 @@
 
 from tests.faults.recovery import percentile
 from tests.faults.registry import scenario
-from tests.faults.server import Stage, repeatedly
+from tests.faults.server import Stage
+from tests.faults.staging import repeatedly
 
 
 @scenario("F6", "Redis killed and restarted empty; then down for a minute", "1 3")

@@ -7,6 +7,6 @@ from pathlib import Path
 if os.environ.get("BITQUEUE_FAULTS"):
     sys.path.append(str(Path(__file__).resolve().parents[3]))
 
-    from tests.faults import points
+    from tests.faults import weaving
 
-    points.install(Path(os.environ["BITQUEUE_FAULTS"]))
+    weaving.install(Path(os.environ["BITQUEUE_FAULTS"]))
