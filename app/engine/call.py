@@ -44,9 +44,8 @@ class Call:
 def prepare(engine: Engine, task: Claimed, given: Any) -> Call:
     action = engine.catalogue.action(task.action or "")
     if action is None:
-        raise RejectedError(
-            f"the action {task.action} is not installed here; choose another one for this step"
-        )
+        missing = f"the action {task.action}" if task.action else f"a step of the kind {task.kind}"
+        raise RejectedError(f"{missing} is not installed here; choose another one for this step")
     params = valid_params(action, given)
     account = _account(engine, task)
     settings = tokens.fresh(engine, account) if account is not None else None

@@ -1,17 +1,19 @@
 """Claiming: which queued tasks a worker takes next, fairly among queues and workspaces."""
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
 
 from app import clock
 from app.engine import hold
+from app.engine.known import PATIENCE, claimable
 from app.engine.policy import LEASE, SUSPECT_LOST
-from app.models import Queue, Run, State, StepKind, Task
+from app.models import Queue, Run, State, Task
 
 CLAIMED_COLUMNS = (
     Task.id, Task.workspace_id, Task.queue_id, Task.run_id, Task.path, Task.step, Task.kind, Task.action,
@@ -30,7 +32,7 @@ class Claimed:
     run_id: str | None
     path: str
     step: str | None
-    kind: StepKind
+    kind: str
     action: str | None
     connection_id: str | None
     params: Any
@@ -59,11 +61,18 @@ class _Lane:
 
 
 def claim(
-    connection: sa.Connection, worker_id: str, limit: int, *, queue_id: str | None = None, lease: Any = LEASE
+    connection: sa.Connection,
+    worker_id: str,
+    limit: int,
+    *,
+    actions: frozenset[str] | None,
+    queue_id: str | None = None,
+    lease: Any = LEASE,
 ) -> list[Claimed]:
     """Take up to `limit` tasks in the caller's transaction, but for those that are to run alone.
 
     Half of the places go to queues by priority, the other half is spread evenly, so that none starves.
+    `actions` are those that the worker knows, None: any; what it does not know it leaves to one that does.
     `queue_id` names one queue, taken by a user's own program; without it those queues are left alone.
     None while outgoing work is held.
     """
@@ -77,6 +86,7 @@ def claim(
             connection,
             lane.id,
             wanted,
+            actions,
             by=worker_id,
             now=now,
             until=now + lease,
@@ -92,12 +102,12 @@ def claim(
     return taken
 
 
-def claim_suspect(connection: sa.Connection, worker_id: str) -> list[Claimed]:
+def claim_suspect(connection: sa.Connection, worker_id: str, *, actions: frozenset[str]) -> list[Claimed]:
     """One that is to run alone, of those that `claim` leaves; it waits while its queue is full."""
     if hold.held(connection):
         return []
     now = clock.now()
-    for row in connection.execute(SUSPECTS).all():
+    for row in suspects(connection, actions):
         if _room(connection, row.queue_id, 1, now) > 0:
             values = {"task": row.id, "by": worker_id, "now": now, "until": now + LEASE}
             taken = [Claimed(*found) for found in connection.execute(_TAKE_ONE, values).all()]
@@ -174,25 +184,16 @@ def _keep_tokens(connection: sa.Connection, queue_id: str, tokens: float, now: d
     connection.execute(sa.update(Queue).where(Queue.id == queue_id).values(tokens=tokens, refilled_at=now))
 
 
-def _take(connection: sa.Connection, queue_id: str, limit: int, **values: Any) -> list[Claimed]:
-    rows = connection.execute(_TAKE, {"in_queue": queue_id, "most": limit} | values).all()
+def _take(
+    connection: sa.Connection, queue_id: str, limit: int, actions: frozenset[str] | None, **values: Any
+) -> list[Claimed]:
+    if actions is not None:
+        values["unknown_before"] = values["now"] - PATIENCE
+    rows = connection.execute(_taking(actions), {"in_queue": queue_id, "most": limit} | values).all()
     taken = [Claimed(*row) for row in rows]
     return sorted(taken, key=lambda task: (-task.priority, task.id))
 
 
-# As a CTE: PostgreSQL may evaluate a subquery anew for each row, and then takes more than the limit.
-_due = (
-    sa.select(Task.id)
-    .where(
-        Task.queue_id == sa.bindparam("in_queue"),
-        Task.state == State.QUEUED,
-        sa.or_(Task.lost < SUSPECT_LOST, sa.bindparam("suspects", type_=sa.Boolean)),
-    )
-    .order_by(Task.priority.desc(), Task.due_at, Task.id)
-    .limit(sa.bindparam("most"))
-    .with_for_update(skip_locked=True)
-    .cte("due")
-)
 _TAKEN: dict[str, Any] = {
     "state": State.RUNNING,
     "attempt": Task.attempt + 1,
@@ -204,20 +205,40 @@ _TAKEN: dict[str, Any] = {
     "lease_until": sa.bindparam("until", type_=Task.__table__.c.lease_until.type),
     "cause": None,
 }
-# The state again: a subquery may be evaluated before its rows are locked.
-_TAKE = (
-    sa.update(Task)
-    .where(Task.id.in_(sa.select(_due.c.id)), Task.state == State.QUEUED)
-    .values(_TAKEN)
-    .returning(*CLAIMED_COLUMNS)
-)
+
+
+@cache
+def _taking(actions: frozenset[str] | None) -> sa.Executable:
+    # As a CTE: PostgreSQL may evaluate a subquery anew for each row, and then takes more than the limit.
+    due = (
+        sa.select(Task.id)
+        .where(
+            Task.queue_id == sa.bindparam("in_queue"),
+            Task.state == State.QUEUED,
+            sa.or_(Task.lost < SUSPECT_LOST, sa.bindparam("suspects", type_=sa.Boolean)),
+            claimable(actions),
+        )
+        .order_by(Task.priority.desc(), Task.due_at, Task.id)
+        .limit(sa.bindparam("most"))
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    return (
+        sa.update(Task)
+        # The state again: a subquery may be evaluated before its rows are locked.
+        .where(Task.id.in_(sa.select(due.c.id)), Task.state == State.QUEUED)
+        .values(_TAKEN)
+        .returning(*CLAIMED_COLUMNS)
+    )
+
+
 _TAKE_ONE = (
     sa.update(Task)
     .where(Task.id == sa.bindparam("task"), Task.state == State.QUEUED)
     .values(_TAKEN)
     .returning(*CLAIMED_COLUMNS)
 )
-SUSPECTS = (
+_SUSPECTS = (
     sa.select(Task.id, Task.queue_id, Queue.rate_count)
     .join(Queue, Queue.id == Task.queue_id)
     .where(
@@ -230,6 +251,18 @@ SUSPECTS = (
     .order_by(Task.due_at)
     .limit(20)
 )
+
+
+@cache
+def _suspects(actions: frozenset[str]) -> sa.Executable:
+    return _SUSPECTS.where(claimable(actions))
+
+
+def suspects(connection: sa.Connection, actions: frozenset[str]) -> Sequence[Any]:
+    """Of what is to run alone the longest due: id, queue, and whether that has a rate."""
+    return connection.execute(_suspects(actions), {"unknown_before": clock.now() - PATIENCE}).all()
+
+
 _SPEND = (
     sa.update(Queue)
     .where(Queue.id == sa.bindparam("queue"))

@@ -16,6 +16,7 @@ from app.engine.claim import Claimed
 from app.engine.commit import Together
 from app.engine.core import Engine
 from app.engine.following import follow
+from app.engine.known import knows
 from app.engine.material import RunMaterial
 from app.engine.pace import PacedError
 from app.errors import SealError
@@ -45,7 +46,7 @@ def execute_chain(
 def _execute(engine: Engine, task: Claimed, run: RunMaterial | None) -> Claimed | None:
     trying = _Try(engine, task, run, record.Trace(began_at=clock.now()))
     try:
-        return trying.filter() if task.kind is StepKind.FILTER else trying.act()
+        return trying.filter() if task.kind == StepKind.FILTER else trying.act()
     except record.StaleError:
         log.warning("task_not_ours", task=task.id, fence=task.fence)
     except (HeldError, SealError) as error:
@@ -142,9 +143,9 @@ class _Try:
 
     def _succeed(self, output: Any) -> Claimed | None:
         place = flow.after(self.run.definition, self.task.path) if self.run else None
-        following = follow(self.task, place) if place else None
+        following = follow(self.task, place, goes_on=knows(self.engine.catalogue, place)) if place else None
         success = record.Success(self.task, self.trace, output, following)
-        if following and following.task and self.task.kind is StepKind.FILTER:
+        if following and following.task and self.task.kind == StepKind.FILTER:
             # No need to wait: nothing was done that could be done twice, and the next write comes after this one.
             self.engine.writer.post_to(record.succeed, success, subject=self._subject)
             return following.task

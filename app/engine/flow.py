@@ -7,7 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from app.models import RuleVersion, StepKind
+from app.models import RuleVersion
 
 Definition = Mapping[str, Any]
 
@@ -24,8 +24,9 @@ class Place:
         return str(self.step["key"])
 
     @property
-    def kind(self) -> StepKind:
-        return StepKind(self.step["kind"])
+    def kind(self) -> str:
+        """A StepKind, or a word that a newer release knows."""
+        return str(self.step["kind"])
 
     @property
     def action(self) -> str | None:

@@ -44,9 +44,10 @@ class Following:
     task: Claimed | None
 
 
-def follow(task: Claimed, place: Place) -> Following:
-    """The next step goes on in the same worker, unless it names a queue: then it queues there."""
-    now, mine = clock.now(), place.queue is None
+def follow(task: Claimed, place: Place, *, goes_on: bool = True) -> Following:
+    """The next step: in the same worker where it `goes_on`, else queued; in the queue that it names, or this one."""
+    now, same_queue = clock.now(), place.queue is None
+    mine = same_queue and goes_on
     row = step_row(task.workspace_id, str(task.run_id), place)
     row |= {"worker_id": None, "lease_until": None, "started_at": None}
     if mine:
@@ -55,7 +56,7 @@ def follow(task: Claimed, place: Place) -> Following:
             "worker_id": task.worker_id, "lease_until": now + LEASE, "started_at": now,
         }  # fmt: skip
     values = {f"new_{name}": row[name] for name in _GO_ON_COLUMNS} | queue_names(task.workspace_id, place)
-    values["same_queue"] = task.queue_id if mine else None
+    values["same_queue"] = task.queue_id if same_queue else None
     if not mine:
         return Following(str(task.run_id), values, None)
     known = row | {"queue_id": task.queue_id, "params": None, "params_sealed": None, "turn_at": None}

@@ -68,7 +68,7 @@ def succeed(connection: sa.Connection, successes: Sequence[Success]) -> list[boo
         [
             (each.task, each.trace, "succeeded", None)
             for each in successes
-            if each.task.kind is StepKind.ACTION
+            if each.task.kind == StepKind.ACTION
         ],
     )
     execute_all(connection, _FINISH_RUN, [_run_done(each) for each in successes if _ends(each)])

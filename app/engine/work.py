@@ -12,9 +12,9 @@ from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 
 from app import clock, ids
-from app.engine import hold, material, record, tick
+from app.engine import hold, known, material, record, tick
 from app.engine.checks import Checker
-from app.engine.claim import SUSPECTS, Claimed, claim, claim_suspect
+from app.engine.claim import Claimed, claim, claim_suspect, suspects
 from app.engine.core import Engine
 from app.engine.execute import execute_chain
 from app.engine.policy import LEASE, RENEW_EVERY_S
@@ -46,6 +46,7 @@ class Worker:
         self._chains = 0
         self._drains = BoundedSemaphore(1)
         self._suspects = _Suspects()
+        self._actions = known.actions(engine.catalogue)
         self.poller = Poller(engine)
         self.checker = Checker(engine)
 
@@ -84,7 +85,9 @@ class Worker:
                 return 0
             if self._makes_way():
                 return 1
-            tasks = self.engine.writer.submit(lambda connection: claim(connection, self.id, room))
+            tasks = self.engine.writer.submit(
+                lambda connection: claim(connection, self.id, room, actions=self._actions)
+            )
             self._start(tasks)
         except UnavailableError:
             # What was claimed and not begun is given back by the tick when its lease is over.
@@ -99,11 +102,13 @@ class Worker:
         """Whether a task that two workers died with waits or runs here: it runs alone."""
         if self._suspects.alone and len(self.pool):
             return True
-        self._suspects.look(self.engine)
+        self._suspects.look(self.engine, self._actions)
         if not self._suspects.waiting or len(self.pool):
             self._suspects.alone = False
             return self._suspects.waiting
-        tasks = self.engine.writer.submit(lambda connection: claim_suspect(connection, self.id))
+        tasks = self.engine.writer.submit(
+            lambda connection: claim_suspect(connection, self.id, actions=self._actions)
+        )
         self._start(tasks)
         # Where its queue is full, the others go on meanwhile.
         self._suspects.alone = self._suspects.waiting = bool(tasks)
@@ -212,12 +217,12 @@ class _Suspects:
         self.alone = False
         self._looked_at = 0.0
 
-    def look(self, engine: Engine) -> None:
+    def look(self, engine: Engine, actions: frozenset[str]) -> None:
         """Now and then: there is hardly ever one."""
         if time.monotonic() - self._looked_at > _SUSPECTS_S:
             self._looked_at = time.monotonic()
             with read_connection(engine.database) as connection:
-                self.waiting = connection.execute(SUSPECTS).first() is not None
+                self.waiting = bool(suspects(connection, actions))
 
 
 def _just_before(now: datetime) -> datetime:

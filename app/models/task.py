@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, UniqueConstraint, desc
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, desc
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Instant, JsonText, partial_index
-from app.models.states import State, StepKind
+from app.models.states import State
 
 
 class Task(Base):
@@ -50,7 +50,8 @@ class Task(Base):
     # Its place in the rule's tree: `3`, later `3.yes.1`, `4[17].2`.
     path: Mapped[str]
     step: Mapped[str | None]
-    kind: Mapped[StepKind]
+    # A StepKind; another word where a newer release put it down.
+    kind: Mapped[str] = mapped_column(String(20))
     action: Mapped[str | None]
     connection_id: Mapped[str | None]
     # What the action was given, secrets masked; for a queued API task what it will be given.

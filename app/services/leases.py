@@ -49,7 +49,12 @@ def lease(
         raise ConflictError(f"the queue {name} is served by bitqueue's workers; lease from an external one")
     connection = session.connection()
     taken = claim.claim(
-        connection, f"api:{actor.user_id}", limit, queue_id=queue.id, lease=timedelta(seconds=lease_s)
+        connection,
+        f"api:{actor.user_id}",
+        limit,
+        actions=None,
+        queue_id=queue.id,
+        lease=timedelta(seconds=lease_s),
     )
     until = clock.now() + timedelta(seconds=lease_s)
     runs = material.load(connection, taken)

@@ -33,7 +33,7 @@ class Stage:
 
     number: int
     key: str
-    kind: StepKind
+    kind: str
     integration: str | None
     title: str
     shown: str
@@ -77,7 +77,7 @@ def _stage(engine: Engine, view: RunView, place: flow.Place, task: TaskView | No
         title=step_title(engine, place.step),
         shown=_shown(view, task),
         took_ms=took_ms(task.row) if task else None,
-        checks=_checks(place.step, task) if place.kind is StepKind.FILTER else (),
+        checks=_checks(place.step, task) if place.kind == StepKind.FILTER else (),
         task=task,
         kept=task is not None and task.row.created_at < view.row.created_at,
     )

@@ -128,7 +128,9 @@ class Bench:
         return enqueue.enqueue_task(self.engine, new).task_id
 
     def claim(self, limit: int = 50, *, worker: str = WORKER, **more: Any) -> list[Claimed]:
-        return self.engine.writer.submit(lambda connection: claim.claim(connection, worker, limit, **more))
+        return self.engine.writer.submit(
+            lambda connection: claim.claim(connection, worker, limit, **{"actions": None} | more)
+        )
 
     def execute(self, task: Claimed) -> None:
         with self.engine.database.connect() as connection:

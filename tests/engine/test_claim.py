@@ -182,7 +182,9 @@ def test_claimers_at_once_share_without_overlap_and_within_limits(bench, limits)
         ready.wait()
         found = []
         for _ in range(10):
-            found += taken(writers[n].submit(lambda connection: claim.claim(connection, f"wrk_{n}", 5)))
+            found += taken(
+                writers[n].submit(lambda connection: claim.claim(connection, f"wrk_{n}", 5, actions=None))
+            )
         return found
 
     with ThreadPoolExecutor(4) as pool:
@@ -198,8 +200,8 @@ def test_a_claimer_passes_over_what_another_is_just_taking(bench):
     ids = [bench.task() for _ in range(4)]
 
     with bench.engine.database.begin() as one, bench.engine.database.begin() as other:
-        first = taken(claim.claim(one, "wrk_one", 2))
-        second = taken(claim.claim(other, "wrk_other", 2))
+        first = taken(claim.claim(one, "wrk_one", 2, actions=None))
+        second = taken(claim.claim(other, "wrk_other", 2, actions=None))
 
     assert [first, second] == [ids[:2], ids[2:]]
 
