@@ -1,7 +1,9 @@
 """Gunicorn's settings, the same under `./run` and on a Heroku-like host."""
 
 import os
+import signal
 from pathlib import Path
+from typing import Any
 
 # `app` is not imported here: the master process would load it before gevent has patched the workers.
 
@@ -25,3 +27,12 @@ worker_tmp_dir = "/dev/shm" if Path("/dev/shm").is_dir() else None  # noqa: S108
 loglevel = "warning"
 accesslog = None
 control_socket_disable = True
+
+
+def post_fork(_master: Any, _worker: Any) -> None:
+    """A signal to stop ends a worker that has no handlers yet: the master's, which it inherits, would swallow it.
+
+    It would go on taking calls then, and be killed with those under way when the master's patience is over.
+    """
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+        signal.signal(number, signal.SIG_DFL)
