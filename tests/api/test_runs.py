@@ -16,7 +16,9 @@ def work(engine):
     """Does what is queued, as a worker does."""
 
     def drain() -> None:
-        while tasks := engine.writer.submit(lambda connection: claim(connection, "wrk_tests", 10)):
+        while tasks := engine.writer.submit(
+            lambda connection: claim(connection, "wrk_tests", 10, actions=None)
+        ):
             for task in tasks:
                 with engine.database.connect() as connection:
                     run = material.load(connection, [task]).get(task.run_id)

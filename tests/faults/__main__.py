@@ -5,6 +5,7 @@ import random
 import sys
 import tempfile
 import time
+from itertools import product
 from pathlib import Path
 
 from tests.faults import promises, scenarios
@@ -27,7 +28,15 @@ def _asked() -> argparse.Namespace:
         "--events", type=int, default=FULL_EVENTS, help="events a scenario (200 is quick mode)"
     )
     parser.add_argument(
-        "--seed", type=int, default=None, help="for the random schedules; printed with each line"
+        "--seed", type=int, nargs="+", default=[], help="for the random schedules; printed with each line"
+    )
+    parser.add_argument("--out", type=Path, default=None, help="a file to which each result is appended")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        nargs="+",
+        default=[],
+        help="play nothing: take what --out wrote to these files",
     )
     parser.add_argument("--keep", type=Path, default=None, help="a directory for the servers' logs")
     parser.add_argument("--write", action="store_true", help="write docs/promises.md with these results")
@@ -63,29 +72,40 @@ def _print(cells: tuple[str, ...], *more: str) -> None:
 
 def main() -> int:
     asked = _asked()
-    seed = random.randrange(1000) if asked.seed is None else asked.seed
     keep_in.extend([asked.keep] if asked.keep else [])
     assert scenarios
-    reports = []
+    results = [result for path in asked.results for result in promises.read(path)] or _played(asked)
+    if asked.write:
+        promises.write(results)
+    broken = [result.report.scenario for result in results if not result.report.passed]
+    print(f"\n{len(results) - len(broken)} of {len(results)} passed")
+    return 1 if broken else 0
+
+
+def _played(asked: argparse.Namespace) -> list[promises.Result]:
+    results, commit = [], promises.commit()
     with tempfile.TemporaryDirectory(prefix="bq-faults-") as home:
         databases = Databases(Path(home), asked.db, base_environ())
         _print(_HEAD)
         try:
-            for each in _chosen(asked.names, asked.db):
+            for each, seed in product(_chosen(asked.names, asked.db), asked.seed or [random.randrange(1000)]):
                 began = time.monotonic()
                 played = play(each, databases, seed=seed, events=asked.events)
                 took = f"({time.monotonic() - began:.0f} s) {'; '.join(played.notes)}"
                 _print(line(played.report), took)
                 for sentence in played.report.sentences:
                     print(f"    {sentence}", flush=True)
-                reports.append(played.report)
+                results.append(promises.Result(played.report, commit))
+                _append(asked.out, results[-1])
         finally:
             databases.close()
-    if asked.write:
-        promises.write(reports)
-    broken = [report.scenario for report in reports if not report.passed]
-    print(f"\n{len(reports) - len(broken)} of {len(reports)} passed on {asked.db}")
-    return 1 if broken else 0
+    return results
+
+
+def _append(path: Path | None, result: promises.Result) -> None:
+    if path is not None:
+        with path.open("a") as file:
+            file.write(result.line() + "\n")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """docs/promises.md: what BitQueue promises, what that rests on, and how the scenarios that try to break it ended."""
 
+import json
 import re
 import subprocess
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.faults.checker import Report
@@ -26,6 +27,7 @@ holds and what the provider saw are compared. *Lost*: acknowledged and not done,
 *Doubled*: twice where once was meant. *Uncertain*: it may have been done, and a person is asked.
 
 `./run faults` plays them (`./run faults F2 --db postgres --seed 7` plays one again); `--write` brings the results here.
+Where there are several seeds, events, lost, doubled and uncertain are sums, and the times are the longest.
 """
 
 
@@ -78,10 +80,29 @@ PROMISES = (
 )  # fmt: skip
 
 
-def write(reports: Iterable[Report]) -> None:
+@dataclass(frozen=True, slots=True)
+class Result:
+    """A report, and the commit that it is of."""
+
+    report: Report
+    commit: str
+
+    def line(self) -> str:
+        return json.dumps({"commit": self.commit, **asdict(self.report)})
+
+
+def read(path: Path) -> list[Result]:
+    """What `line` wrote, a line each."""
+    given = map(json.loads, path.read_text().splitlines())
+    return [Result(Report(**one), commit) for one in given for commit in [one.pop("commit")]]
+
+
+def write(results: Iterable[Result]) -> None:
     """The page anew: these results, and those that stood there for what was not played now."""
-    rows = {**_standing(), **{(report.scenario, report.database): _row(report) for report in reports}}
-    PAGE.write_text(page(rows))
+    played: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        played.setdefault((result.report.scenario, result.report.database), []).append(result)
+    PAGE.write_text(page({**_standing(), **{key: _row(those) for key, those in played.items()}}))
 
 
 def page(rows: dict[tuple[str, str], str]) -> str:
@@ -113,17 +134,25 @@ def _line(cells: Sequence[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _row(report: Report) -> str:
-    def seconds(value: float | None) -> str:
-        return "–" if value is None else f"{value:.1f} s"
-
+def _row(results: Sequence[Result]) -> str:
+    """Over all seeds: sums, and of the times the longest."""
+    reports = [result.report for result in results]
+    first = reports[0]
     return _line(
         (
-            report.scenario, SCENARIOS[report.scenario].fault, report.database, f"{report.events:,}",
-            str(report.lost), str(report.doubled), str(report.uncertain), seconds(report.recovery_p50_s),
-            seconds(report.recovery_p99_s), report.result, str(report.seed), _commit(),
+            first.scenario, SCENARIOS[first.scenario].fault, first.database,
+            f"{sum(each.events for each in reports):,}",
+            str(sum(each.lost for each in reports)), str(sum(each.doubled for each in reports)),
+            str(sum(each.uncertain for each in reports)), _longest(each.recovery_p50_s for each in reports),
+            _longest(each.recovery_p99_s for each in reports), min(each.result for each in reports),
+            ", ".join(str(each.seed) for each in reports), ", ".join(sorted({each.commit for each in results})),
         )
     )  # fmt: skip
+
+
+def _longest(values: Iterable[float | None]) -> str:
+    known = [value for value in values if value is not None]
+    return f"{max(known):.1f} s" if known else "–"
 
 
 def _standing() -> dict[tuple[str, str], str]:
@@ -134,7 +163,7 @@ def _standing() -> dict[tuple[str, str], str]:
     return {(match[1], match[2]): line for match, line in found}
 
 
-def _commit() -> str:
+def commit() -> str:
     done = subprocess.run(
         ["git", "describe", "--always", "--dirty=+"], cwd=ROOT, capture_output=True, text=True, check=False
     )

@@ -49,7 +49,7 @@ def within_bounds() -> Iterator[None]:
     yield
 
     # A template that runs away takes minutes; coverage makes the honest ones slow.
-    assert time.thread_time() - started < 5
+    assert time.thread_time() - started < 30
 
 
 @pytest.mark.parametrize(
