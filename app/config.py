@@ -146,7 +146,7 @@ class Config(BaseSettings):
     public_url: Annotated[str, AfterValidator(_site)] = Field("", examples=["https://bitqueue.example.com"])
     web_concurrency: int = Field(1, ge=1, le=64)
     workers: int = Field(1, ge=0, le=64)
-    worker_concurrency: int = Field(100, ge=1, le=1000)
+    worker_concurrency: int = Field(200, ge=1, le=1000)
     storage_limit_mb: int = Field(0, ge=0, examples=["20000"])
     allow_private_networks: bool = Field(default=False, examples=["true"])
     provider_base_urls: Annotated[

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError, InterfaceError, Inter
 from sqlalchemy.exc import TimeoutError as NoConnectionLeftError
 from sqlalchemy.orm import Session
 
+from app import waiting
 from app.config import CHECKOUT, Config
 from app.errors import UnavailableError
 
@@ -58,6 +59,7 @@ def prepare_database(database: sa.Engine) -> None:
         sa.event.listen(database, "connect", _open_sqlite)
         sa.event.listen(database, "begin", _begin_sqlite)
         return
+    waiting.install()
     sa.event.listen(database, "checkin", _note_use)
     sa.event.listen(database, "checkout", _ping_when_idle)
 
