@@ -92,24 +92,6 @@ def test_what_is_killed_comes_back(started, word):
     assert answer(port, "/healthz") == 200
 
 
-def test_a_web_worker_that_has_just_been_made_heeds_a_signal_to_stop(started):
-    process, port, _ = started
-    answer(port, "/healthz")
-    master = child(process.pid, "gunicorn")
-    first = child(master, "gunicorn")
-    os.kill(first, signal.SIGKILL)
-    while (second := child(master, "gunicorn")) in {None, first}:
-        time.sleep(0.005)
-
-    os.kill(second, signal.SIGTERM)
-
-    deadline = time.monotonic() + 5
-    while second in [pid for pid, _ in children_of(master)] and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert second not in [pid for pid, _ in children_of(master)]
-    assert answer(port, "/healthz") == 200
-
-
 def test_a_second_start_on_the_same_home_is_refused_by_name(started):
     _, _, home = started
 
