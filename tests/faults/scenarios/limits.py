@@ -31,7 +31,7 @@ def _expect_one_failed(stage: Stage) -> None:
 )
 def an_action_kills_its_worker(stage: Stage) -> None:
     safe, deadly = stage.lane("safe", repeatable=True), stage.lane("deadly", repeatable=True)
-    stage.send(rate=50, lanes=[safe])
+    stage.send(rate=stage.pace(50), lanes=[safe])
     stage.send(rate=1, count=1, lanes=[deadly])
     stage.quiet(150)
     stage.heed_points()
@@ -46,7 +46,7 @@ def an_action_kills_its_worker(stage: Stage) -> None:
 )
 def an_action_spins(stage: Stage) -> None:
     safe, deadly = stage.lane("safe", repeatable=True), stage.lane("deadly", repeatable=True)
-    stage.send(rate=50, lanes=[safe])
+    stage.send(rate=stage.pace(50), lanes=[safe])
     stage.send(rate=1, count=1, lanes=[deadly])
     stage.quiet(200)
     stage.heed_points()

@@ -31,7 +31,7 @@ def releases_meet(stage: Stage) -> None:
         stage.task_lane("newer-task", repeatable=False, action=NEWER),
     ]
     # --- what older workers do not know waits, untried; the rest goes on
-    stage.send(rate=60, count=stage.events // 2).join()
+    stage.send(rate=stage.pace(60), count=stage.events // 2).join()
     wait_until(lambda: not _open(stage, known=True), seconds=30, what="what is known is done")
     waiting = stage.rows("SELECT id, state, attempt, cause FROM tasks WHERE action = :newer", newer=NEWER)
     meant = sum(sent.lane in newer for sent in stage.generators[0].sent)
@@ -45,7 +45,11 @@ def releases_meet(stage: Stage) -> None:
     for name in ("web", "worker"):
         stage.kill(name, number=signal.SIGTERM)
     wait_until(stage.server.answers, seconds=30, what="the web answers again")
-    stage.send(rate=60, count=stage.events // 2, lanes=[lane for lane in stage.lanes if lane is not newer[1]])
+    stage.send(
+        rate=stage.pace(60),
+        count=stage.events // 2,
+        lanes=[lane for lane in stage.lanes if lane is not newer[1]],
+    )
     stage.quiet()
     stage.expect(set(stage.states()) == {"succeeded"}, f"not all were done: {stage.states()}")
     for task_id in [row.id for row in waiting][:5]:

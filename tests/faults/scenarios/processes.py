@@ -29,7 +29,7 @@ def _expect_fired(stage: Stage, *names: str) -> None:
 @scenario("F1", "`kill -9` web every 2 s under load", "1 6", setting=Setting(provider=_PROVIDER))
 def web_is_killed(stage: Stage) -> None:
     stage.usual_lanes()
-    load = stage.send(rate=50)
+    load = stage.send(rate=stage.pace(50))
     repeatedly(2.0, stage.kill_web, while_=lambda: load.is_running)
     stage.quiet()
     stage.expect(not load.given_up, f"{len(load.given_up)} events could not be sent within two minutes")
@@ -47,7 +47,7 @@ def web_is_killed(stage: Stage) -> None:
 )
 def web_is_killed_at_points(stage: Stage) -> None:
     stage.usual_lanes()
-    load = stage.send(rate=50)
+    load = stage.send(rate=stage.pace(50))
     stage.quiet()
     stage.heed_points()
     _expect_fired(stage, "after_commit", "after_ring", "in_commit")
@@ -60,7 +60,7 @@ def web_is_killed_at_points(stage: Stage) -> None:
 )
 def a_worker_is_killed(stage: Stage) -> None:
     stage.usual_lanes()
-    load = stage.send(rate=30)
+    load = stage.send(rate=stage.pace(30))
     repeatedly(
         3.0, lambda: stage.kill("worker", which=stage.rng.randrange(2)), while_=lambda: load.is_running
     )
@@ -79,7 +79,7 @@ def a_worker_is_killed(stage: Stage) -> None:
 )
 def workers_are_killed_at_points(stage: Stage) -> None:
     stage.usual_lanes()
-    stage.send(rate=40)
+    stage.send(rate=stage.pace(40))
     stage.quiet(90)
     stage.heed_points()
     _expect_fired(stage, "after_claim", "in_commit", "after_started")
@@ -96,7 +96,7 @@ def workers_are_killed_at_points(stage: Stage) -> None:
 )
 def a_worker_is_killed_after_the_ok(stage: Stage) -> None:
     stage.usual_lanes()
-    stage.send(rate=40)
+    stage.send(rate=stage.pace(40))
     stage.quiet(90)
     stage.heed_points()
     _expect_fired(stage, "after_ok")
@@ -114,7 +114,7 @@ def a_worker_is_killed_after_the_ok(stage: Stage) -> None:
 )
 def a_worker_is_stopped_past_its_lease(stage: Stage) -> None:
     stage.usual_lanes()
-    stage.send(rate=60)
+    stage.send(rate=stage.pace(60))
     stage.until_sent(0.4)
     [stopped, *_] = stage.pids("worker")
     stage.kill("worker", which=0, number=signal.SIGSTOP)
@@ -138,7 +138,7 @@ def a_worker_is_stopped_past_its_lease(stage: Stage) -> None:
 )
 def a_worker_wakes_up_with_an_old_fence(stage: Stage) -> None:
     stage.usual_lanes()
-    stage.send(rate=60)
+    stage.send(rate=stage.pace(60))
     stage.until_sent(1.0)
     time.sleep(13.0)
     for each in points.fired(stage.points_home):
@@ -160,7 +160,7 @@ def a_worker_wakes_up_with_an_old_fence(stage: Stage) -> None:
 )
 def web_and_workers_are_replaced(stage: Stage) -> None:
     stage.usual_lanes()
-    load = stage.send(rate=40)
+    load = stage.send(rate=stage.pace(40))
 
     def deploy() -> None:
         stage.kill("web", number=signal.SIGTERM)

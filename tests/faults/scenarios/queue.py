@@ -60,7 +60,7 @@ def _at_once(url: str, headers: dict[str, str], body: object, key: str) -> Count
 @scenario("F23", "RQ jobs duplicated, unknown and with damaged hashes", "3")
 def strange_jobs_stand_in_redis(stage: Stage) -> None:
     stage.usual_lanes()
-    load = stage.send(rate=40)
+    load = stage.send(rate=stage.pace(40))
     client = stage.redis.client()
     stage.until_sent(0.2)
     for number in range(20):

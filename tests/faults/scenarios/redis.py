@@ -22,7 +22,7 @@ def redis_is_away(stage: Stage) -> None:
 @scenario("F7", "`FLUSHALL` five times under load", "1 3", quick=True)
 def redis_is_emptied(stage: Stage) -> None:
     stage.usual_lanes()
-    load = stage.send(rate=50)
+    load = stage.send(rate=stage.pace(50))
     client = stage.redis.client()
 
     def flush() -> None:
