@@ -1,10 +1,13 @@
-"""What the database holds, as the checker reads it."""
+"""What the checker is given: what was sent, what the database holds, what the provider and the processes say."""
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import sqlalchemy as sa
+
+from tests.faults.facts import Facts
+from tests.faults.server import SECRETS, Stage
 
 _INSTANTS = re.compile(r"_(?:at|until)$")
 
@@ -46,3 +49,35 @@ def integrity_of(connection: sa.Connection) -> list[str]:
     return whole + [
         f"foreign key {tuple(row)}" for row in connection.exec_driver_sql("PRAGMA foreign_key_check")
     ]
+
+
+def facts_of(stage: Stage) -> Facts:
+    """Once all is quiet."""
+    with stage.reader() as connection:
+        tables = {
+            name: rows_of(connection, name) for name in ("events", "runs", "tasks", "attempts", "heartbeats")
+        }
+        moves = moves_of(connection)
+        integrity = integrity_of(connection)
+    log = stage.server.log()
+    return Facts(
+        sent=[sent for generator in stage.generators for sent in generator.sent],
+        ledger=stage.provider.entries(),
+        moves=moves,
+        hurts=sorted(stage.hurts, key=lambda hurt: hurt.at_s),
+        log=log,
+        secrets=(*SECRETS.values(), stage.key, *_hook_tokens(stage)),
+        restarts=max(0, log.count("starting again in") - stage.restarts_meant),
+        before=stage.before,
+        after=stage.vitals(),
+        integrity=integrity,
+        again=frozenset(stage.again),
+        once=frozenset(stage.once),
+        slots=stage.slots,
+        may_wait=stage.may_wait,
+        **tables,
+    )
+
+
+def _hook_tokens(stage: Stage) -> list[str]:
+    return [lane.url.rpartition("/")[2] for lane in stage.lanes if not lane.is_task]

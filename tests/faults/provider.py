@@ -2,12 +2,14 @@
 
 `python -m tests.faults.provider PORT LEDGER PLAN`. The plan (JSON) says by path what is done with the n-th request of
 one key: {"/once": [{"do": "status", "status": 429, "headers": {"Retry-After": "7"}}, {"do": "ok"}]}; the last stands
-for all that follow. {"mix": [[9, […]], [1, […]]]} gives nine keys in ten the first list.
+for all that follow. {"do": "quota", "a_minute": 60} takes so many in any sixty seconds and refuses the rest.
+{"mix": [[9, […]], [1, […]]]} gives nine keys in ten the first list.
 """
 
 import asyncio
 import gzip
 import json
+import math
 import os
 import signal
 import socket
@@ -17,7 +19,7 @@ import sys
 import threading
 import time
 import zlib
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -81,6 +83,8 @@ class _Service:
     def __init__(self, ledger: _Ledger, plan: Path) -> None:
         self._ledger, self._plan = ledger, plan
         self.plan: dict[str, Any] = json.loads(plan.read_text())
+        # When calls were taken, of each path that has a quota.
+        self._taken: dict[str, deque[float]] = defaultdict(deque)
 
     async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -125,7 +129,17 @@ class _Service:
         if isinstance(planned, dict):
             planned = _picked(planned["mix"], order)
         found: Mapping[str, Any] = planned[min(number, len(planned)) - 1]
-        return found
+        return self._of_quota(path, int(found["a_minute"])) if found["do"] == "quota" else found
+
+    def _of_quota(self, path: str, most: int) -> Mapping[str, Any]:
+        now, taken = time.monotonic(), self._taken[path]
+        while taken and taken[0] <= now - 60:
+            taken.popleft()
+        if len(taken) >= most:
+            after = math.ceil(taken[0] + 60 - now)
+            return {"do": "status", "status": 429, "headers": {"Retry-After": str(after)}}
+        taken.append(now)
+        return OK
 
 
 def _picked(mix: Sequence[tuple[int, Any]], order: str) -> Any:

@@ -12,6 +12,7 @@ from tests.faults import checker
 from tests.faults.checker import Report
 from tests.faults.databases import Databases
 from tests.faults.facts import Facts
+from tests.faults.gather import facts_of
 from tests.faults.server import Stage
 from tests.faults.staging import Setting, staged
 
@@ -91,7 +92,7 @@ def play(
         try:
             with _bounded(longest_s), staged(wanted, databases, place, seed=seed, events=events) as stage:
                 scenario.play(stage)
-                facts = stage.facts()
+                facts = facts_of(stage)
         except Exception as error:  # noqa: BLE001 - whatever a scenario raises is its line in the table
             return Played(_cut_short(scenario, databases, seed, error), None)
         finally:

@@ -15,8 +15,7 @@ import sqlalchemy as sa
 
 from tests.faults import points
 from tests.faults.databases import Databases, driven
-from tests.faults.facts import Facts, Hurt, Vitals
-from tests.faults.gather import integrity_of, moves_of, rows_of
+from tests.faults.facts import Hurt, Vitals
 from tests.faults.generator import Generator, Lane
 from tests.faults.parts import Redis, is_alive, vitals_of
 from tests.faults.provider import Provider
@@ -50,8 +49,7 @@ class Stage:
     may_wait: bool = False
     # Causes that the scenario brings about on purpose.
     restarts_meant: int = 0
-    _secrets: list[str] = field(default_factory=list)
-    _before: list[Vitals] = field(default_factory=list)
+    before: list[Vitals] = field(default_factory=list)
 
     # --- what is set up
 
@@ -64,15 +62,15 @@ class Stage:
         return self.databases.kind
 
     def rule(
-        self, name: str, trigger: Mapping[str, Any], params: Mapping[str, Any], action: str = "http.request"
+        self,
+        name: str,
+        trigger: Mapping[str, Any],
+        params: Mapping[str, Any],
+        *,
+        action: str = "http.request",
+        connection: str | None = None,
     ) -> dict[str, Any]:
-        step = {
-            "key": "call",
-            "kind": "action",
-            "action": action,
-            "connection": None,
-            "params": params,
-        }
+        step = {"key": "call", "kind": "action", "action": action, "connection": connection, "params": params}
         document = {"name": name, "enabled": True, "trigger": trigger, "steps": [step]}
         with self.server.api(self.key) as api:
             answer = api.post("/api/v1/rules", json=document)
@@ -86,10 +84,21 @@ class Stage:
         given = {"method": "POST", "url": self.provider.url(path), "json": body, "repeat_safe": repeatable}
         return given | params
 
-    def lane(self, name: str, *, repeatable: bool, action: str = "http.request", **params: Any) -> Lane:
+    def lane(
+        self,
+        name: str,
+        *,
+        repeatable: bool,
+        action: str = "http.request",
+        connection: str | None = None,
+        **params: Any,
+    ) -> Lane:
         """A rule with a hook; orders of this lane reach the provider at the path of its name."""
-        call = self.call(name, repeatable=repeatable, **params)
-        made = self.rule(name, {"type": "webhook.received", "params": {}}, call, action)
+        call, hook = (
+            self.call(name, repeatable=repeatable, **params),
+            {"type": "webhook.received", "params": {}},
+        )
+        made = self.rule(name, hook, call, action=action, connection=connection)
         lane = Lane(name, made["hook_url"], {}, repeatable, {"order": "ORDER"})
         return self._added(lane)
 
@@ -126,8 +135,8 @@ class Stage:
     def send(self, *, rate: float = 60.0, count: int | None = None, lanes: Sequence[Lane] = ()) -> Generator:
         generator = Generator(lanes or self.lanes, count=count or self.events, rate=rate)
         self.generators.append(generator)
-        if not self._before:
-            self._before = self.vitals()
+        if not self.before:
+            self.before = self.vitals()
         return generator.start()
 
     # --- what is done to it
@@ -265,33 +274,3 @@ class Stage:
 
     def vitals(self) -> list[Vitals]:
         return [vitals for name in NAMES for pid in self.pids(name) if (vitals := vitals_of(name, pid))]
-
-    def _hook_tokens(self) -> list[str]:
-        return [lane.url.rpartition("/")[2] for lane in self.lanes if not lane.is_task]
-
-    def facts(self) -> Facts:
-        with self.reader() as connection:
-            tables = {
-                name: rows_of(connection, name)
-                for name in ("events", "runs", "tasks", "attempts", "heartbeats")
-            }
-            moves = moves_of(connection)
-            integrity = integrity_of(connection)
-        log = self.server.log()
-        return Facts(
-            sent=[sent for generator in self.generators for sent in generator.sent],
-            ledger=self.provider.entries(),
-            moves=moves,
-            hurts=sorted(self.hurts, key=lambda hurt: hurt.at_s),
-            log=log,
-            secrets=(*SECRETS.values(), self.key, *self._hook_tokens()),
-            restarts=max(0, log.count("starting again in") - self.restarts_meant),
-            before=self._before,
-            after=self.vitals(),
-            integrity=integrity,
-            again=frozenset(self.again),
-            once=frozenset(self.once),
-            slots=self.slots,
-            may_wait=self.may_wait,
-            **tables,
-        )

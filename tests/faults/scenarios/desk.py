@@ -10,6 +10,8 @@ from tests.faults.registry import scenario
 from tests.faults.server import Stage
 from tests.faults.staging import Setting
 
+_A_MINUTE = 60
+
 
 @scenario(
     "F27",
@@ -54,16 +56,8 @@ def _retry(stage: Stage, ids: list[str]) -> None:
 def credentials_are_revoked(stage: Stage) -> None:
     stage.provider.plan({"/account": [{"do": "status", "status": 401}]})
     account = _connect(stage)
-    call = stage.call("account", repeatable=False)
-    step = {"key": "call", "kind": "action", "action": "http.request", "connection": account, "params": call}
-    document = {"name": "account", "enabled": True, "trigger": {"type": "webhook.received", "params": {}}}
-    lane = stage.lane("unused", repeatable=False)
-    with stage.server.api(stage.key) as api:
-        made = api.post("/api/v1/rules", json=document | {"steps": [step]})
-        assert made.status_code == 201, made.text
-    revoked = type(lane)("account", made.json()["hook_url"], {}, False, {"order": "ORDER"})
-    stage.once.add("account")
-    stage.send(rate=40, lanes=[revoked]).join()
+    stage.lane("account", repeatable=False, connection=account)
+    stage.send(rate=40).join()
     time.sleep(3)
     held = stage.states()
     stage.expect(held.get("waiting", 0) == stage.events, f"not all are held: {held}")
@@ -75,6 +69,35 @@ def credentials_are_revoked(stage: Stage) -> None:
     stage.quiet(60)
     stage.expect(
         set(stage.states()) == {"succeeded"}, f"not all were done after reconnecting: {stage.states()}"
+    )
+
+
+@scenario(
+    "F28b",
+    "twenty rules on one connection that takes 60 calls a minute",
+    "2",
+    setting=Setting(provider={"/limited": [{"do": "quota", "a_minute": _A_MINUTE}]}),
+    events=3 * _A_MINUTE,
+)
+def twenty_rules_share_a_limit(stage: Stage) -> None:
+    account = _connect(stage)
+    with stage.server.api(stage.key) as api:
+        api.put(f"/api/v1/connections/{account}/pace", json={"per_minute": _A_MINUTE}).raise_for_status()
+    for _ in range(20):
+        stage.lane("limited", repeatable=False, connection=account)
+    stage.send(rate=40)
+    stage.quiet(170)
+    states = stage.states()
+    stage.expect(set(states) == {"succeeded"}, f"not all were done: {states}")
+    over = stage.rows("SELECT count(*) FROM tasks WHERE attempt > 1")[0][0]
+    stage.expect(not over, f"{over} tasks used up an attempt by waiting")
+    calls = [entry for entry in stage.provider.entries() if entry.path == "/limited"]
+    taken = sorted(entry.at_s for entry in calls if entry.accepted)
+    whole = [minute for minute in range(3) if taken[-1] - taken[0] >= 60 * (minute + 1)]
+    used = [sum(0 <= at - taken[0] - 60 * minute < 60 for at in taken) / _A_MINUTE for minute in whole]
+    stage.expect(used and min(used) >= 0.95, f"of its quota it used {used} in each whole minute")
+    stage.notes.append(
+        f"{len(calls) - len(taken)} refused, quota used {', '.join(f'{part:.0%}' for part in used)}"
     )
 
 
