@@ -40,8 +40,9 @@ _BEAT_S = 5.0
 _SWEEP_S = 60.0
 # What is over its budget goes more often: data may come fast.
 _PRESS_S = 5.0
-# A job that is none of ours, cannot be read, or was gone when it ended.
+# A job that is none of ours, cannot be read, or was gone when it ended; one that a stop or an outage cut short.
 _STRANGE = (UnknownJobError, DeserializationError, InvalidJobOperation)
+_CUT_SHORT = (StopRequested, UnavailableError, RedisError)
 
 
 class GeventDeathPenalty(BaseDeathPenalty):
@@ -68,7 +69,10 @@ class QuietWorker(SimpleWorker):
         """Two workers share this process: `main` listens and stops both."""
 
     def handle_exception(self, job: Any, *exc_info: Any) -> None:
-        """What somebody wrote into Redis, or emptied it of, is no fault of ours to log at length."""
+        """What somebody wrote into Redis, or emptied it of, is no fault of ours to log at length; nor is a stop."""
+        if isinstance(exc_info[1], _CUT_SHORT):
+            log.info("job_cut_short", job=job.id, error=type(exc_info[1]).__name__)
+            return
         if isinstance(exc_info[1], _STRANGE):
             log.warning("strange_job", job=job.id, error=type(exc_info[1]).__name__)
             return

@@ -184,6 +184,32 @@ def test_jobs_that_are_none_of_ours_do_not_stop_the_worker(place):
     assert not ran.exists()
 
 
+_HANDLED = """
+import sys
+from types import SimpleNamespace
+import worker
+from structlog.testing import capture_logs
+kind = {kind}
+with capture_logs() as logs:
+    try:
+        raise kind("cut")
+    except kind:
+        nobody, job = object.__new__(worker.QuietWorker), SimpleNamespace(id="job")
+        worker.QuietWorker.handle_exception(nobody, job, *sys.exc_info())
+print([(line["event"], line["error"], line["log_level"]) for line in logs])
+"""
+
+
+@pytest.mark.parametrize("kind", ["StopRequested", "UnavailableError", "RedisError"])
+def test_a_job_that_a_stop_or_an_outage_cut_short_is_told_in_a_line(kind):
+    done = subprocess.run(
+        [sys.executable, "-c", _HANDLED.format(kind=f"worker.{kind}")],
+        cwd=CHECKOUT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert (done.stdout.strip(), done.stderr) == (f"[('job_cut_short', '{kind}', 'info')]", "")
+
+
 def test_kill_9_in_the_middle_repeats_what_may_be_repeated_and_asks_about_the_rest(place):
     gate = Gate()
     with http_server(gate) as provider:

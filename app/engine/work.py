@@ -137,8 +137,11 @@ class Worker:
             return not hold.held(connection) and connection.scalar(_WORK) is not None
 
     def _is_blocked(self) -> bool:
-        """There is work that its queue's concurrency or rate keeps back: a drain stays for it."""
-        return self._has_work()
+        """There is work that its queue's concurrency or rate keeps back, or nobody can tell: a drain stays for it."""
+        try:
+            return self._has_work()
+        except UnavailableError:
+            return True
 
     def renew(self) -> None:
         """Keep the leases of all that runs here."""

@@ -12,6 +12,7 @@ from app import clock
 from app.engine import record, tick
 from app.engine.doorbell import Doorbell, connect
 from app.engine.work import Worker
+from app.errors import UnavailableError
 from app.models import Heartbeat, Task
 from tests.engine.conftest import once, only_if, step
 
@@ -47,6 +48,24 @@ def test_a_drain_without_work_leaves_soon(worker):
     worker.drain()
 
     assert time.monotonic() - began < 2
+
+
+def test_a_drain_outlives_a_database_that_is_away_between_two_looks(bench, worker, monkeypatch):
+    bench.task()
+    looks, look = [], worker._has_work
+
+    def away_at_the_third() -> bool:
+        looks.append(1)
+        if len(looks) == 3:
+            raise UnavailableError("the database cannot be read now")
+        return look()
+
+    monkeypatch.setattr(worker, "_has_work", away_at_the_third)
+
+    worker.drain()
+
+    assert len(looks) > 3
+    assert bench.row(Task).state == "succeeded"
 
 
 def test_a_second_drain_returns_at_once(bench, worker, provider):
