@@ -18,7 +18,7 @@ from tests.faults.staging import Setting, staged
 
 QUICK_EVENTS = 200
 FULL_EVENTS = 2000
-LONGEST_S = 150.0
+LONGEST_S = 240.0
 LONGEST_AN_EVENT_S = 0.3
 
 
