@@ -5,12 +5,14 @@ of all that web and worker did. This is the same wait with one look and one watc
 """
 
 import select
-from collections.abc import Generator
-from typing import Any
+from typing import Any, TypeVar
 
 import psycopg
 from gevent import get_hub, monkey
 from psycopg import waiting
+from psycopg.abc import PQGen
+
+T = TypeVar("T")
 
 # What to wait for, and what is ready: psycopg and gevent's loop say it by the same numbers.
 _READ, _WRITE = 1, 2
@@ -28,20 +30,19 @@ def install() -> None:
         waiting.wait = wait
 
 
-def wait(
-    generator: Generator[Any, Any, Any], fileno: int, interval: float = 0.0, timeout: float | None = None
-) -> Any:
+def wait(gen: PQGen[T], fileno: int, interval: float = 0.0, timeout: float | None = None) -> T:
     """As `psycopg.waiting.wait`: what the generator returns when it has had what it waits for."""
     if timeout is not None:
-        return waiting.wait_poll(generator, fileno, interval, timeout)
+        return waiting.wait_poll(gen, fileno, interval, timeout)
     try:
-        wanted = next(generator)
+        wanted = next(gen)
         probe = monkey.get_original("select", "poll")()
         while True:
             probe.register(fileno, _MASKS[wanted])
-            wanted = generator.send(_ready(probe, fileno, wanted))
+            wanted = gen.send(_ready(probe, fileno, wanted))
     except StopIteration as end:
-        return end.value
+        given: T = end.value
+        return given
 
 
 def _ready(probe: Any, fileno: int, wanted: int) -> int:
