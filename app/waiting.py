@@ -1,7 +1,7 @@
 """How a greenlet waits for PostgreSQL.
 
-Under gevent psycopg waits by `select.poll`, which gevent makes anew of a timer and three objects for each wait: a fifth
-of all that web and worker did. This is the same wait with one look and one watcher.
+Under gevent psycopg waits by `select.poll`, which gevent makes anew of a timer and three objects for each wait. This is
+the same wait with one look and one watcher.
 """
 
 import select

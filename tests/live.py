@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 ROOT = Path(__file__).resolve().parents[1]
 PASSWORD = "correct horse battery"
+PASSPHRASE = "correct horse battery staple"
 
 
 def free_port() -> int:
@@ -116,6 +117,14 @@ def _command(pid: int) -> str:
     with suppress(OSError):
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     return ""
+
+
+def command(name: str, env: Mapping[str, str], *words: str) -> "subprocess.CompletedProcess[str]":
+    """What a person types: `./run backup FILE`, `./run restore FILE`."""
+    return subprocess.run(
+        [sys.executable, "-m", f"deploy.{name}", *words],
+        cwd=ROOT, env={"BITQUEUE_BACKUP_PASSPHRASE": PASSPHRASE, **env}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
 
 
 @contextmanager

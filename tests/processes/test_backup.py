@@ -1,8 +1,6 @@
 """A backup under load, restored elsewhere by the commands that people type: equal, held, and nothing done twice."""
 
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -17,11 +15,10 @@ import sqlalchemy as sa
 from dotenv import dotenv_values
 
 from app import clock
-from tests.live import ROOT, Server, free_port, fresh_database, running, wait_until
+from tests.live import Server, command, free_port, fresh_database, running, wait_until
 from tests.processes.ledger import Ledger
 from tests.processes.test_trust import call_step, make_rule, once, slot_step
 
-WORDS = "correct horse battery staple"
 # Far enough for a backup on a busy machine.
 SLOT_IN_S = 45
 
@@ -38,13 +35,6 @@ def slots() -> Iterator[Ledger]:
     made = Ledger()
     yield made
     made.close()
-
-
-def command(name: str, env: dict[str, str], *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        [sys.executable, "-m", f"deploy.{name}", *words],
-        cwd=ROOT, env={"BITQUEUE_BACKUP_PASSPHRASE": WORDS} | env, capture_output=True, text=True, check=False,
-    )  # fmt: skip
 
 
 @contextmanager

@@ -1,11 +1,7 @@
 """The server moves: to another release and back, and from its backup to another machine."""
 
 import signal
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from tests.faults.facts import TERMINAL
@@ -14,10 +10,9 @@ from tests.faults.points import NEWER, Plan
 from tests.faults.registry import scenario
 from tests.faults.server import Stage
 from tests.faults.staging import Setting
-from tests.live import ROOT, wait_until
+from tests.live import command, wait_until
 
 _WEB, _WORKER = "gunicorn", "worker.py"
-_WORDS = "correct horse battery staple"
 
 
 @scenario(
@@ -32,7 +27,7 @@ def releases_meet(stage: Stage) -> None:
     ]
     # --- what older workers do not know waits, untried; the rest goes on
     stage.send(rate=stage.pace(60), count=stage.events // 2).join()
-    wait_until(lambda: not _open(stage, known=True), seconds=30, what="what is known is done")
+    wait_until(lambda: not _known_left(stage), seconds=30, what="what is known is done")
     waiting = stage.rows("SELECT id, state, attempt, cause FROM tasks WHERE action = :newer", newer=NEWER)
     meant = sum(sent.lane in newer for sent in stage.generators[0].sent)
     stage.expect(len(waiting) == meant > 0, f"{len(waiting)} tasks of the newer release, not {meant}")
@@ -58,11 +53,10 @@ def releases_meet(stage: Stage) -> None:
         stage.expect(answer.status_code == 200, f"the older web shows a task with {answer.status_code}")
 
 
-def _open(stage: Stage, *, known: bool) -> int:
-    """Tasks that have not ended, of actions that every release knows, or of the newer one's."""
-    sign = "<>" if known else "="
+def _known_left(stage: Stage) -> int:
+    """Tasks that have not ended, of actions that every release knows."""
     found = stage.rows(
-        f"SELECT count(*) FROM tasks WHERE action {sign} :newer AND state IN ('queued', 'running', 'waiting')",
+        "SELECT count(*) FROM tasks WHERE action <> :newer AND state IN ('queued', 'running', 'waiting')",
         newer=NEWER,
     )
     return int(found[0][0])
@@ -87,27 +81,26 @@ def a_backup_is_restored_elsewhere(stage: Stage) -> None:
     del load.sent[in_time:]
     stage.restarts_meant += len(pids)
     stage.redis.start()
-    with _elsewhere(stage):
-        _command(stage, "restore", str(file), "--verify")
-        settled, asked = _orders(stage, TERMINAL), _orders(stage, {"queued", "running", "waiting"})
-        sent = len(stage.provider.entries())
-        stage.server.start()
-        wait_until(lambda: "running" not in stage.states(), seconds=60, what="the old leases end")
-        time.sleep(1.0)
-        stage.expect(len(stage.provider.entries()) == sent, "it sent something while outgoing work was held")
-        # Who lets go says: do again what had not ended.
-        stage.again.update(asked)
-        stage.server.cli("release-hold")
-        stage.quiet(90)
-        again = {entry.order for entry in stage.provider.entries()[sent:]}
+    _move_elsewhere(stage)
+    _command(stage, "restore", str(file), "--verify")
+    settled, asked = _orders(stage, TERMINAL), _orders(stage, {"queued", "running", "waiting"})
+    sent = len(stage.provider.entries())
+    stage.server.start()
+    wait_until(lambda: "running" not in stage.states(), seconds=60, what="the old leases end")
+    time.sleep(1.0)
+    stage.expect(len(stage.provider.entries()) == sent, "it sent something while outgoing work was held")
+    # Who lets go says: do again what had not ended.
+    stage.again.update(asked)
+    stage.server.cli("release-hold")
+    stage.quiet(90)
+    again = {entry.order for entry in stage.provider.entries()[sent:]}
     stage.expect(settled, "nothing had ended when the backup was made")
     stage.expect(asked, "nothing was open when the backup was made")
     stage.expect(not settled & again, f"sent again though ended: {sorted(settled & again)[:3]}")
     stage.notes.append(f"{gone} acknowledged after the backup; {len(settled)} ended, {len(asked)} open in it")
 
 
-@contextmanager
-def _elsewhere(stage: Stage) -> Iterator[None]:
+def _move_elsewhere(stage: Stage) -> None:
     """From here on the stage's server is another one, at the same address: not started, with nothing in it."""
     home: Path = stage.home / "elsewhere"
     env = stage.server.env | {"BITQUEUE_HOME": str(home)}
@@ -119,14 +112,10 @@ def _elsewhere(stage: Stage) -> Iterator[None]:
         env["DATABASE_URL"] = stage.databases.cluster.url(name)
     home.mkdir()
     stage.server = TiedServer(home, stage.server.port, env)
-    yield
 
 
 def _command(stage: Stage, name: str, *words: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", f"deploy.{name}", *words], cwd=ROOT, capture_output=True, text=True, check=False,
-        env=stage.server.env | {"BITQUEUE_BACKUP_PASSPHRASE": _WORDS},
-    )  # fmt: skip
+    done = command(name, stage.server.env, *words)
     if done.returncode:
         raise AssertionError(f"{name}: {done.stderr[-1000:]}")
 
