@@ -2,7 +2,10 @@
 
 from gevent import monkey
 
+from app import garbage
+
 monkey.patch_all()
+garbage.hold_off()
 
 # ruff: noqa: E402 (patching comes before everything that could import a socket or a lock)
 import os
@@ -23,8 +26,8 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
 
-from app import create_app, garbage
-from app.config import Config
+from app import foundation
+from app.config import of_this_process
 from app.engine import sweep, tick
 from app.engine.doorbell import DRAIN_QUEUE, TICK_QUEUE, KnownJob, KnownQueue, UnknownJobError, connect
 from app.engine.policy import RENEW_EVERY_S
@@ -152,8 +155,8 @@ def beat(worker: Worker) -> None:
 
 
 def main() -> None:
-    config = Config.from_environment()
-    app = create_app(config)
+    config = of_this_process()
+    app = foundation.lay(config)
     garbage.settle()
     app.app_context().push()
     worker = Worker(app.extensions["engine"])

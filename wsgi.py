@@ -1,12 +1,12 @@
 """The application as gunicorn and `flask --app wsgi` load it."""
 
-import sys
+from app import garbage
 
-from app import create_app, garbage
-from app.config import Config, ConfigError
+garbage.hold_off()
 
-try:
-    app = create_app(Config.from_environment())
-except ConfigError as error:
-    sys.exit("\n".join(f"bitqueue cannot start: {sentence}" for sentence in error.sentences))
+# ruff: noqa: E402 (the collector is held off before what there is to load)
+from app.config import of_this_process
+from app.factory import create_app
+
+app = create_app(of_this_process())
 garbage.settle()

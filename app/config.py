@@ -7,6 +7,7 @@ import json
 import os
 import re
 import secrets
+import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,8 +18,6 @@ from dotenv import dotenv_values
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
-
-# Nothing of `app` is imported here: the supervisor loads this file alone, without waiting for the application.
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -220,6 +219,14 @@ class Config(BaseSettings):
         """Host and port of our own Redis, database and web, which no rule may call."""
         loopback = (("localhost", self.port), ("127.0.0.1", self.port), ("::1", self.port))
         return (*loopback, *_address(self.redis_url), *_address(self.database_url))
+
+
+def of_this_process() -> Config:
+    """The settings; where they do not hold, the process ends, having said why in plain sentences."""
+    try:
+        return Config.from_environment()
+    except ConfigError as error:
+        sys.exit("\n".join(f"bitqueue cannot start: {sentence}" for sentence in error.sentences))
 
 
 def _sentence(detail: ErrorDetails, environ: Mapping[str, str]) -> str:

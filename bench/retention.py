@@ -19,15 +19,17 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import command
 
-from app import clock, create_app, ids
+from app import clock, ids
 from app.config import Config
+from app.database import db, write_connection
 from app.engine import enqueue, retention
 from app.engine.core import Engine
 from app.engine.enqueue import Armed, Arrival
-from app.extensions import db, write_connection
+from app.factory import create_app
 from app.models import Attempt, Queue, Rule, RuleVersion, Run, State, Storage, Task, Trigger, Workspace
 from app.models.states import TriggerKind
 from app.sdk.declare import Occurrence
+from app.services import schema
 
 _MB = 1024**2
 _BATCH = 50
@@ -48,7 +50,7 @@ def engine(database_url: str) -> Iterator[Engine]:
         }
         app = create_app(Config.load(given | {"DATABASE_URL": database_url, "LOG_LEVEL": "warning"}))
         with app.app_context():
-            command.upgrade(app.extensions["migrate"].migrate.get_config(), "head")
+            command.upgrade(schema.alembic_of(app), "head")
             yield app.extensions["engine"]
             db.engine.dispose()
 

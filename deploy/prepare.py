@@ -6,9 +6,9 @@ import sys
 from pathlib import Path
 from typing import NoReturn
 
+from app import config
 from deploy.children import tie_to
 from deploy.schema import is_current
-from deploy.settings import config
 
 BIN = Path(sys.executable).parent
 RELEASE = (str(BIN / "flask"), "--app", "wsgi", "release")

@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import IO
 
+from app import config
 from deploy import valkey
 from deploy.children import Command, Supervisor
 from deploy.prepare import BIN, migrate, read_settings, stop
-from deploy.settings import config
 
 
 def commands(settings: config.Config, listener: socket.socket) -> list[Command]:
@@ -28,7 +28,7 @@ def commands(settings: config.Config, listener: socket.socket) -> list[Command]:
     )
     numbers = range(1, settings.workers + 1)
     workers = [Command(f"worker-{number}", [sys.executable, "worker.py"], later=True) for number in numbers]
-    clock = Command("clock", [str(BIN / "flask"), "--app", "wsgi", "clock"], later=True)
+    clock = Command("clock", [sys.executable, "-m", "deploy.clock"], later=True)
     return [*_redis(settings), web, *workers, clock]
 
 

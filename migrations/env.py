@@ -9,7 +9,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from flask import current_app
 
-from app.extensions import db, write_connection
+from app.database import db, write_connection
 from app.models import Base
 from app.models.base import Instant, JsonText
 

@@ -18,11 +18,13 @@ from limits.strategies import FixedWindowRateLimiter
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from app import create_app
 from app.config import Config
+from app.database import db
 from app.engine.core import Engine
-from app.extensions import db, limiter
+from app.extensions import limiter
+from app.factory import create_app
 from app.models import Base, Membership, Queue, Role, User, Workspace
+from app.services import schema
 from app.services.access import Actor
 from app.services.team import make_actor
 from tests import factories
@@ -85,7 +87,7 @@ def make_app(config: Config) -> Flask:
 
 def migrate(app: Flask) -> None:
     with app.app_context():
-        command.upgrade(app.extensions["migrate"].migrate.get_config(), "head")
+        command.upgrade(schema.alembic_of(app), "head")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import factory
 from factory.alchemy import SQLAlchemyModelFactory
 
 from app import clock, ids
-from app.extensions import db
+from app.database import db
 from app.models import (
     Alert,
     AlertKind,

@@ -6,9 +6,9 @@ from typing import Any
 import sqlalchemy as sa
 
 from app import clock, ids
+from app.database import db, write_connection, writing
 from app.engine import enqueue, life
 from app.engine.core import Engine
-from app.extensions import db, write_connection, writing
 from app.models import Attempt, Rule, Run, State, Task, Trigger, TriggerKind
 from app.sdk.declare import Occurrence
 from tests import factories

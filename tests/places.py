@@ -11,11 +11,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from alembic import command
-from alembic.config import Config as AlembicConfig
-from flask import Flask
 
 from app.config import Config
-from app.extensions import db, init_database
+from app.services.restore import migrations
 from tests.conftest import make_config
 from tests.live import fresh_database
 
@@ -57,17 +55,6 @@ class Place:
             rows = [{"id": f"wsp_{n}", "name": f"Shop ☃ {n}", "created_at": n} for n in range(count)]
             statement = "INSERT INTO workspaces (id, name, created_at) VALUES (:id, :name, :created_at)"
             connection.execute(sa.text(statement), rows)
-
-
-@contextmanager
-def migrations(config: Config) -> Iterator[AlembicConfig]:
-    app = Flask("migrated")
-    init_database(app, config)
-    with app.app_context():
-        try:
-            yield app.extensions["migrate"].migrate.get_config()
-        finally:
-            db.engine.dispose()
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from app.api.edge import noun, operation
 from app.api.fields import Instant, List, Paged, Shown
-from app.extensions import db, writing
+from app.database import db, writing
 from app.models import AlertKind, Role
 from app.services import alerts
 from app.services.access import Actor

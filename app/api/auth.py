@@ -6,7 +6,7 @@ from flask import request
 from flask_limiter.util import get_remote_address
 
 from app.api.problems import UnauthorizedError
-from app.extensions import db
+from app.database import db
 from app.services import api_keys
 from app.services.access import Actor
 

@@ -7,8 +7,8 @@ from pydantic import Field
 
 from app.api.edge import noun, operation
 from app.api.fields import Body, Instant, Json, List, Paged, Shown
+from app.database import db, writing
 from app.engine import checks, core
-from app.extensions import db, writing
 from app.models import Connection, Role
 from app.services import connections, paces
 from app.services.access import Actor

@@ -3,7 +3,7 @@
 from app.api.edge import noun, operation
 from app.api.fields import Id, List, Spanned
 from app.api.shapes import EventOut, event_out
-from app.extensions import db
+from app.database import db
 from app.models import Role
 from app.services import events
 from app.services.access import Actor

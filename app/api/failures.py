@@ -4,9 +4,9 @@ from typing import Literal, cast
 
 from app.api.edge import noun, operation
 from app.api.fields import Body, Id, Instant, Shown
+from app.database import db, writing
 from app.engine import bulk_orders, core
 from app.engine.bulk_orders import What
-from app.extensions import db, writing
 from app.models import BulkOrder, Role, State
 from app.services import bulk_orders as orders
 from app.services import failures

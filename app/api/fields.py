@@ -53,13 +53,13 @@ Json = Annotated[Any, PlainValidator(lambda value: value), WithJsonSchema({})]
 class Body(BaseModel):
     """What comes in: unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 class Shown(BaseModel):
     """What goes out."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class Paged(Body):

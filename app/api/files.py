@@ -10,9 +10,9 @@ from pydantic import Field
 from app.api.edge import noun, operation
 from app.api.fields import Body, Shown, Text
 from app.api.problems import SlowError, UnreadableError
+from app.database import db
 from app.engine import core
 from app.errors import InvalidError, TooLargeError
-from app.extensions import db
 from app.models import Role
 from app.sdk.context import MAX_FILE_BYTES, FileRef
 from app.services import downloads, files

@@ -6,7 +6,7 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template
 
-from app.api.edge import answer, public, spec
+from app.api.edge import answer, description, public
 from app.engine import core
 
 blueprint = Blueprint("v1_openapi", __name__)
@@ -80,7 +80,7 @@ def docs() -> str:
 
 def described() -> dict[str, Any]:
     """What the routes declare, with what all of them share."""
-    found: dict[str, Any] = deepcopy(spec.spec)
+    found: dict[str, Any] = deepcopy(description())
     found["servers"] = [{"url": core.current().config.public_url}]
     found["components"]["schemas"]["Problem"] = _PROBLEM
     found["paths"]["/hooks/{token}"] = {"post": deepcopy(_HOOK)}

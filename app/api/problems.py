@@ -9,8 +9,8 @@ from flask_limiter import RateLimitExceeded
 from sqlalchemy.exc import DBAPIError
 from werkzeug.exceptions import HTTPException, InternalServerError, MethodNotAllowed
 
+from app.database import AWAY, outage
 from app.errors import BitQueueError, InvalidError, UnavailableError
-from app.extensions import AWAY, outage
 from app.sdk import jsonvalues
 from app.sdk.errors import AuthError, IntegrationError, RefusedError, TemporaryError
 

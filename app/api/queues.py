@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 from app.api.edge import noun, operation
 from app.api.fields import Body, Instant, Json, List, Paged, QueueName, Shown, Text
 from app.api.shapes import WholeTaskOut, whole_task_out
+from app.database import db, writing
 from app.engine import core
-from app.extensions import db, writing
 from app.models import Role
 from app.services import leases, queues
 from app.services.access import Actor

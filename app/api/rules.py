@@ -6,9 +6,9 @@ from pydantic import ConfigDict, Field
 
 from app.api.edge import noun, operation
 from app.api.fields import Body, Id, Instant, Json, List, Paged, Shown
+from app.database import db, writing
 from app.engine import core
 from app.engine.trigger_health import Health
-from app.extensions import db, writing
 from app.models import Role
 from app.services import rules, trigger_health
 from app.services.access import Actor

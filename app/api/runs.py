@@ -7,8 +7,8 @@ from pydantic import Field
 from app.api.edge import noun, operation
 from app.api.fields import Body, Id, List, Spanned
 from app.api.shapes import RunOut, WholeRunOut, run_out, whole_run_out
+from app.database import db, writing
 from app.engine import core
-from app.extensions import db, writing
 from app.models import Role
 from app.services import runs
 from app.services.access import Actor

@@ -6,8 +6,8 @@ from pydantic import Field
 
 from app.api.edge import noun, operation
 from app.api.fields import Body, Shown
+from app.database import db, writing
 from app.engine import core
-from app.extensions import db, writing
 from app.models import Role
 from app.services import storage
 from app.services.access import Actor

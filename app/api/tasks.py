@@ -8,8 +8,8 @@ from pydantic import Field
 from app.api.edge import noun, operation
 from app.api.fields import Body, Id, Json, List, Moment, QueueName, Shown, Spanned, Text
 from app.api.shapes import TaskOut, WholeTaskOut, task_out, whole_task_out
+from app.database import db, writing
 from app.engine import core, policy
-from app.extensions import db, writing
 from app.models import Role, State
 from app.models.queue import DEFAULT_QUEUE
 from app.services import orders, tasks

@@ -6,8 +6,8 @@ from sqlalchemy.orm import Session
 
 from app.cli.plain import plainly
 from app.cli.user import known
+from app.database import db, writing
 from app.errors import NotFoundError
-from app.extensions import db, writing
 from app.models import ApiKey
 from app.services import api_keys, team
 from app.services.access import Actor

@@ -8,8 +8,8 @@ from flask.cli import AppGroup, with_appcontext
 
 from app import clock
 from app.cli.plain import plainly
+from app.database import db
 from app.engine import core
-from app.extensions import db
 from app.services import resealing
 
 command = AppGroup("keys", help="The keys that seal secrets: make one, go over to it.")

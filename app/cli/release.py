@@ -5,8 +5,8 @@ from flask import current_app
 from flask.cli import with_appcontext
 
 from app.cli.plain import plainly
+from app.database import db
 from app.engine import core
-from app.extensions import db
 from app.services import schema
 
 
@@ -15,6 +15,7 @@ from app.services import schema
 @plainly
 def command() -> None:
     """Bring the database up to this version of BitQueue."""
-    alembic = current_app.extensions["migrate"].migrate.get_config()
-    revision = schema.upgrade(db.engine, alembic, home=core.current().config.bitqueue_home)
+    revision = schema.upgrade(
+        db.engine, schema.alembic_of(current_app), home=core.current().config.bitqueue_home
+    )
     click.echo(f"the database is at {revision}", err=True)

@@ -4,8 +4,8 @@ import click
 from flask.cli import with_appcontext
 
 from app.cli.plain import plainly
+from app.database import writing
 from app.engine import core, hold
-from app.extensions import writing
 
 
 @click.command("release-hold")

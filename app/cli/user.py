@@ -8,8 +8,8 @@ from flask.cli import AppGroup, with_appcontext
 from sqlalchemy.orm import Session
 
 from app.cli.plain import plainly
+from app.database import db, writing
 from app.errors import NotFoundError
-from app.extensions import db, writing
 from app.models import Role, User, Workspace
 from app.services import team, users
 

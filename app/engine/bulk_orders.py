@@ -8,11 +8,11 @@ import structlog
 from sqlalchemy.orm import Session
 
 from app import clock
+from app.database import read_connection
 from app.engine import life
 from app.engine.batches import Stretch
 from app.engine.core import Engine
 from app.errors import BitQueueError, ConflictError, NotFoundError
-from app.extensions import read_connection
 from app.models import BulkOrder, Run, State, Task
 
 log = structlog.get_logger()

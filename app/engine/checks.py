@@ -10,10 +10,10 @@ from gevent import Timeout
 from gevent.pool import Pool
 
 from app import clock
+from app.database import read_connection
 from app.engine import hold, life, tokens
 from app.engine.core import Engine
 from app.errors import SealError
-from app.extensions import read_connection
 from app.models import Connection
 from app.sdk.context import Context
 from app.sdk.errors import AuthError, RejectedError, TemporaryError

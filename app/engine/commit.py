@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError
 
+from app.database import AWAY, is_crossed, read_connection, write_connection
 from app.errors import UnavailableError
-from app.extensions import AWAY, is_crossed, read_connection, write_connection
 
 T = TypeVar("T")
 Item = TypeVar("Item")

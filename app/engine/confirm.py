@@ -10,6 +10,7 @@ import structlog
 from gevent import Timeout
 
 from app import clock
+from app.database import read_connection
 from app.engine import life, material, policy, record
 from app.engine.call import Call, HeldError, bug, own_params, prepare
 from app.engine.claim import Claimed
@@ -18,7 +19,6 @@ from app.engine.execute import said
 from app.engine.lend import lend
 from app.engine.pace import PacedError
 from app.errors import BitQueueError, UnavailableError
-from app.extensions import read_connection
 from app.models import Attempt, State, Task
 from app.sdk import jsonvalues, templates
 from app.sdk.errors import IntegrationError, TemporaryError

@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from app import clock, ids
+from app.database import read_connection
 from app.engine import weights
 from app.engine.commit import GroupCommit
 from app.engine.weights import Change
-from app.extensions import read_connection
 from app.models import File, FileChunk, Storage, Workspace
 from app.models.storage import FILES
 from app.sdk.context import MAX_FILE_BYTES, FileRef

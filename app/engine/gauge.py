@@ -8,10 +8,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from app.database import read_connection
 from app.engine import weights
 from app.engine.core import Engine
 from app.engine.upsert import upsert
-from app.extensions import read_connection
 from app.models import Run, State, Storage, StorageSample, Task, Workspace
 from app.models.states import TERMINAL
 from app.models.storage import OPEN

@@ -10,10 +10,10 @@ import sqlalchemy as sa
 import structlog
 
 from app import clock
+from app.database import read_connection
 from app.engine.commit import GroupCommit
 from app.engine.upsert import upsert
 from app.errors import UnavailableError
-from app.extensions import read_connection
 from app.models import Kept
 from app.sdk.errors import TemporaryError
 

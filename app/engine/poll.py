@@ -11,12 +11,12 @@ from gevent.pool import Pool
 from pydantic import ValidationError
 
 from app import clock
+from app.database import read_connection
 from app.engine import alerts, hold, secrets, standstill, tokens
 from app.engine.core import Engine
 from app.engine.enqueue import Armed, Arrival, store_events
 from app.engine.lend import lend
 from app.errors import SealError
-from app.extensions import read_connection
 from app.models import AlertKind, Connection, Rule, Trigger, TriggerKind
 from app.sdk.declare import Batch
 from app.sdk.declare import Trigger as Declared

@@ -7,9 +7,9 @@ import sqlalchemy as sa
 import structlog
 
 from app import clock
+from app.database import read_connection
 from app.engine import trigger_health
 from app.engine.core import Engine
-from app.extensions import read_connection
 from app.models import Rule, RuleVersion, Trigger, TriggerKind
 
 log = structlog.get_logger()

@@ -14,12 +14,12 @@ import sqlalchemy as sa
 import structlog
 
 from app import clock, ids
+from app.database import read_connection
 from app.engine import choice, hold, removal, shrink, weights
 from app.engine.batches import Stretch
 from app.engine.core import Engine
 from app.engine.removal import KEY_KEPT, Gone
 from app.engine.upsert import upsert
-from app.extensions import read_connection
 from app.models import Event, Storage, SweepMark, Workspace
 
 log = structlog.get_logger()

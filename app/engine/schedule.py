@@ -10,10 +10,10 @@ import sqlalchemy as sa
 import structlog
 
 from app import clock
+from app.database import read_connection
 from app.engine import standstill
 from app.engine.core import Engine
 from app.engine.enqueue import Armed, Arrival, store_events
-from app.extensions import read_connection
 from app.models import Trigger, TriggerKind
 from app.sdk.declare import Catalogue, Occurrence
 

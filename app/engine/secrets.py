@@ -8,9 +8,9 @@ from pydantic import BaseModel
 
 from app import clock
 from app.crypto import KeyRing
+from app.database import read_connection
 from app.engine import pace
 from app.engine.core import Engine
-from app.extensions import read_connection
 from app.models import Connection
 from app.sdk.declare import Catalogue, Integration
 from app.sdk.errors import AuthError, RejectedError

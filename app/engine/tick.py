@@ -10,11 +10,11 @@ import sqlalchemy as sa
 import structlog
 
 from app import clock
+from app.database import read_connection
 from app.engine import bulk_orders, confirm, hold, record, schedule, watch
 from app.engine.core import Engine
 from app.engine.doorbell import BELL_LIFE_S
 from app.engine.policy import LEASE, MAX_LOST, RENEW_EVERY_S
-from app.extensions import read_connection
 from app.models import Attempt, Heartbeat, Queue, Run, State, Task
 from app.models.heartbeat import TICK_ID
 

@@ -9,9 +9,9 @@ import sqlalchemy as sa
 import structlog
 
 from app import clock
+from app.database import read_connection
 from app.engine import secrets
 from app.engine.core import Engine
-from app.extensions import read_connection
 from app.models import Connection
 from app.sdk.context import Context
 from app.sdk.errors import RejectedError, TemporaryError

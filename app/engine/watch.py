@@ -8,6 +8,7 @@ import sqlalchemy as sa
 import structlog
 
 from app import clock
+from app.database import read_connection
 from app.engine import alerts, disk, rearm, standstill, trigger_health
 from app.engine.alerts import Cause
 from app.engine.core import Engine
@@ -15,7 +16,6 @@ from app.engine.retention import STRIP_FROM
 from app.engine.trigger_health import Health
 from app.engine.upsert import upsert
 from app.errors import UnavailableError
-from app.extensions import read_connection
 from app.models import (
     Alert,
     AlertKind,

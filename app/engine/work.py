@@ -12,6 +12,7 @@ from gevent.lock import BoundedSemaphore
 from gevent.pool import Pool
 
 from app import clock, ids
+from app.database import read_connection
 from app.engine import hold, known, material, record, tick
 from app.engine.checks import Checker
 from app.engine.claim import Claimed, claim, claim_suspect, suspects
@@ -20,7 +21,6 @@ from app.engine.execute import execute_chain
 from app.engine.policy import LEASE, RENEW_EVERY_S
 from app.engine.poll import Poller
 from app.errors import UnavailableError
-from app.extensions import read_connection
 from app.models import Attempt, Queue, State, Task
 
 log = structlog.get_logger()

@@ -27,7 +27,7 @@ _ITEM = re.compile(r"""(?:\{\{.*?\}\}|\{%.*?%\}|"[^"\n]*"|[^,;\n])+""", re.DOTAL
 class Settings(BaseModel):
     """Base of every `Connection` and of every params model: unknown fields are refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, defer_build=True)
 
 
 def setting(

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session, joinedload
 
 from app import clock, ids
+from app.database import write_connection
 from app.errors import UnavailableError
-from app.extensions import write_connection
 from app.models import ApiKey, Membership, Role, User
 from app.services import team, tokens
 from app.services.access import Actor, audit, fetch, require, scoped

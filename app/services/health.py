@@ -16,10 +16,10 @@ from sqlalchemy.exc import DBAPIError
 
 from app import clock
 from app.config import CHECKOUT
+from app.database import write_connection
 from app.engine import disk
 from app.engine.core import Engine
 from app.errors import ForbiddenError, UnavailableError
-from app.extensions import write_connection
 from app.models import Heartbeat, Queue, Run, State, Task, Workspace
 from app.models.heartbeat import TICK_ID
 from app.services.access import Actor

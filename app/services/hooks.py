@@ -9,11 +9,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from app import clock
+from app.database import write_connection
 from app.engine import enqueue, policy, secrets
 from app.engine.core import Engine
 from app.engine.enqueue import Armed, Receipt
 from app.errors import ConflictError, GoneError, NotFoundError
-from app.extensions import write_connection
 from app.models import Connection, Hook, Rule, Trigger
 from app.sdk.declare import InboundRequest, Occurrence, Reply
 from app.sdk.declare import Trigger as Declared

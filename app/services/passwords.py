@@ -1,5 +1,7 @@
 """Passwords: hashed with argon2id, checked in the same time whether or not the person exists."""
 
+from functools import cached_property
+
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerificationError
 
@@ -17,7 +19,10 @@ class Passwords:
 
     def __init__(self, *, time: int = _TIME, memory_kib: int = _MEMORY_KIB, lanes: int = _LANES) -> None:
         self._hasher = PasswordHasher(time_cost=time, memory_cost=memory_kib, parallelism=lanes)
-        self._nobody = self._hasher.hash("a person who does not exist")
+
+    @cached_property
+    def _nobody(self) -> str:
+        return self._hasher.hash("a person who does not exist")
 
     def hash(self, password: str) -> str:
         """Raises InvalidError for one that is too short or too long. Takes tens of milliseconds."""

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import sqlalchemy as sa
 
 from app.crypto import KeyRing
+from app.database import write_connection
 from app.errors import SealError
-from app.extensions import write_connection
 from app.models import Base, Connection, Hook, Task
 
 BATCH = 100

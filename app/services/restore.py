@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import sqlalchemy as sa
 from alembic import command
@@ -19,9 +18,9 @@ from flask import Flask
 from sqlalchemy.exc import DBAPIError
 
 from app.config import Config
+from app.database import db, init_database
 from app.engine import hold
 from app.errors import BitQueueError, ConflictError, InvalidError, UnavailableError
-from app.extensions import db, init_database
 from app.services import archive, copies, passphrase, postgres, schema, tallies
 from app.services.archive import Manifest
 from app.services.backup import KEY_NAMES, flush_folder, sqlite_file
@@ -195,10 +194,10 @@ def migrations(config: Config) -> Iterator[AlembicConfig]:
     """Alembic, without the rest of the application."""
     app = Flask("bitqueue")
     init_database(app, config)
+    schema.init_migrations(app)
     with app.app_context():
-        found: Any = app.extensions["migrate"].migrate.get_config()
         try:
-            yield found
+            yield schema.alembic_of(app)
         finally:
             db.engine.dispose()
 

@@ -10,8 +10,12 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from flask import Flask
+from flask_migrate import Migrate
 from sqlalchemy.exc import DBAPIError
 
+from app.config import CHECKOUT
+from app.database import db
 from app.errors import UnavailableError
 from app.models import Base
 from app.services import rehearsal
@@ -26,6 +30,16 @@ _OURS = frozenset(Base.metadata.tables)
 
 class SchemaError(UnavailableError):
     """A database that this version cannot use as it is; the sentence says what to do."""
+
+
+def init_migrations(app: Flask) -> None:
+    Migrate(app, db, directory=str(CHECKOUT / "migrations"), render_as_batch=True)
+
+
+def alembic_of(app: Flask) -> AlembicConfig:
+    """Where its revisions are and how they are run; within the application's context."""
+    found: AlembicConfig = app.extensions["migrate"].migrate.get_config()
+    return found
 
 
 def upgrade(database: sa.Engine, alembic: AlembicConfig, *, home: Path) -> str:

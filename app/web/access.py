@@ -9,8 +9,9 @@ from flask_login import UserMixin, current_user, login_user
 from werkzeug.exceptions import BadRequest
 from werkzeug.wrappers import Response
 
+from app.database import db
 from app.errors import ForbiddenError, NotFoundError
-from app.extensions import csrf, db, login_manager
+from app.extensions import csrf, login_manager
 from app.models import Role, User
 from app.services import team, users
 from app.services.access import Actor, require

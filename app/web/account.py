@@ -6,8 +6,9 @@ from flask_login import current_user, logout_user
 from flask_wtf import FlaskForm
 from werkzeug.wrappers import Response
 
+from app.database import db, writing
 from app.errors import ForbiddenError, GoneError, InvalidError, NotFoundError
-from app.extensions import db, limiter, writing
+from app.extensions import limiter
 from app.models import Invitation, User
 from app.services import invitations, team, tokens, users
 from app.services.passwords import Passwords

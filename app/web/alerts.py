@@ -7,9 +7,9 @@ from werkzeug.wrappers import Response
 from wtforms import RadioField, SelectChoice, SelectField, SelectMultipleField, StringField
 from wtforms.widgets import CheckboxInput, ListWidget
 
+from app.database import db, writing
 from app.engine import core
 from app.errors import ConflictError, InvalidError
-from app.extensions import db, writing
 from app.models import Alert, AlertKind, Channel, Role
 from app.services import alerts
 from app.services.access import Actor

@@ -5,9 +5,9 @@ from typing import Any
 from flask import Blueprint, flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
+from app.database import db, writing
 from app.engine import core
 from app.errors import InvalidError
-from app.extensions import db, writing
 from app.models import ApiKey, Role
 from app.services import api_keys
 from app.web.access import allow, current_actor

@@ -7,9 +7,9 @@ from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
 from app import clock
+from app.database import db, writing
 from app.engine import checks, core
 from app.errors import ConflictError, InvalidError, SealError
-from app.extensions import db, writing
 from app.models import Connection, Role, Rule
 from app.sdk.errors import IntegrationError, TemporaryError
 from app.sdk.fields import Settings

@@ -9,8 +9,8 @@ from werkzeug.exceptions import HTTPException, InternalServerError
 from werkzeug.wrappers import Response
 
 from app import ids
+from app.database import AWAY, outage
 from app.errors import BitQueueError
-from app.extensions import AWAY, outage
 from app.web.filters import sentence
 
 log = structlog.get_logger()

@@ -4,8 +4,8 @@ from typing import Any
 
 from flask import Blueprint, Response, render_template
 
+from app.database import db
 from app.engine import core
-from app.extensions import db
 from app.models import Role, Rule
 from app.services import activity, events
 from app.services.access import scoped

@@ -5,10 +5,10 @@ from typing import Any, Final, cast, get_args
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
+from app.database import db, writing
 from app.engine import bulk_orders, core
 from app.engine.bulk_orders import What
 from app.errors import InvalidError
-from app.extensions import db, writing
 from app.models import BulkOrder, Role
 from app.services import bulk_orders as orders
 from app.services import failures

@@ -2,8 +2,8 @@
 
 from flask import Blueprint, Response
 
+from app.database import db
 from app.engine import core
-from app.extensions import db
 from app.models import Role
 from app.services import downloads, files
 from app.web.access import allow, current_actor

@@ -3,8 +3,8 @@
 from flask import Blueprint, flash, redirect, render_template, url_for
 from werkzeug.wrappers import Response
 
+from app.database import db, writing
 from app.engine import core
-from app.extensions import db, writing
 from app.models import Role
 from app.services import holds
 from app.web.access import allow, current_actor

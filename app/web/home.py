@@ -4,8 +4,8 @@ from typing import Any, Final
 
 from flask import Blueprint, url_for
 
+from app.database import db
 from app.engine import core
-from app.extensions import db
 from app.models import Role, State
 from app.services import activity, alerts, overview, processes, today
 from app.services.activity import Wanted

@@ -8,9 +8,9 @@ from flask import Blueprint, flash, g, redirect, request, session, url_for
 from pydantic import BaseModel
 from werkzeug.wrappers import Response
 
+from app.database import db, writing
 from app.engine import checks, core
 from app.errors import InvalidError
-from app.extensions import db, writing
 from app.models import Role
 from app.sdk.errors import IntegrationError, TemporaryError
 from app.sdk.fields import secret_names

@@ -9,9 +9,9 @@ from flask_login import current_user
 from werkzeug import wrappers
 from werkzeug.exceptions import MethodNotAllowed, NotFound
 
+from app.database import db
 from app.engine import core
 from app.engine.doorbell import KnownJob
-from app.extensions import db
 from app.services import processes
 from app.web import errors, links
 from app.web.access import operators

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from app.database import db
 from app.engine import confirm, core
-from app.extensions import db
 from app.models import Connection, State
 from app.sdk.declare import Action
 from app.services.activity import action_title, line

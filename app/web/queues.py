@@ -7,9 +7,9 @@ from flask import Blueprint, flash, redirect, request, url_for
 from pydantic import AfterValidator, ValidationError, model_validator
 from werkzeug.wrappers import Response
 
+from app.database import db, writing
 from app.engine import core
 from app.errors import ConflictError
-from app.extensions import db, writing
 from app.models import Queue, Role
 from app.models.queue import DEFAULT_QUEUE
 from app.sdk.fields import Settings, sentences, setting

@@ -10,9 +10,9 @@ from jinja2_fragments.flask import render_block
 from werkzeug.wrappers import Response
 
 from app import clock
+from app.database import db, writing
 from app.engine import core
 from app.errors import InvalidError
-from app.extensions import db, writing
 from app.models import Event, Hook, Role, Rule
 from app.sdk import jsonvalues
 from app.sdk.declare import Trigger

@@ -9,10 +9,10 @@ from sqlalchemy.orm import Session
 from werkzeug.wrappers import Response
 
 from app import clock
+from app.database import db, writing
 from app.engine import core
 from app.engine.core import Engine
 from app.errors import BitQueueError, ConflictError, InvalidError, UnavailableError
-from app.extensions import db, writing
 from app.models import Role, Rule, Run
 from app.services import documents, rule_checks, rule_samples, rule_trials, rule_words, rules, trigger_health
 from app.services.access import Actor

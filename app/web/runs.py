@@ -6,8 +6,8 @@ from typing import Any, Final
 from flask import Blueprint, flash, redirect, request, url_for
 from werkzeug.wrappers import Response
 
+from app.database import db, writing
 from app.engine import core
-from app.extensions import db, writing
 from app.models import Role, Run, State
 from app.services import activity, runs, timeline
 from app.services.activity import Entry, Wanted

@@ -5,8 +5,8 @@ from functools import cached_property
 from flask import Flask, current_app, g
 from flask_login import current_user
 
+from app.database import db
 from app.engine import core
-from app.extensions import db
 from app.models import Role
 from app.services import alerts, holds, overview, team
 from app.services.access import Actor

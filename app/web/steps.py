@@ -6,9 +6,9 @@ from typing import Any
 from flask import flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from app.database import db, writing
 from app.engine import core
 from app.errors import BitQueueError, ConflictError, InvalidError
-from app.extensions import db, writing
 from app.models import Role, Rule, StepKind
 from app.sdk import values
 from app.sdk.conditions import Match, Op

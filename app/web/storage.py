@@ -7,9 +7,9 @@ from werkzeug.wrappers import Response
 from wtforms import IntegerField
 from wtforms.validators import InputRequired, Optional
 
+from app.database import db, writing
 from app.engine import core, disk
 from app.errors import InvalidError
-from app.extensions import db, writing
 from app.models import Role
 from app.services import storage, usage
 from app.web.access import allow, current_actor

@@ -6,10 +6,10 @@ from typing import Any, Final, cast
 from flask import Blueprint, Response, flash, redirect, request, url_for
 from werkzeug import wrappers
 
+from app.database import db, writing
 from app.engine import core
 from app.engine.life import Resolution
 from app.errors import InvalidError, NotFoundError
-from app.extensions import db, writing
 from app.models import Connection, Role
 from app.services import activity, runs, tasks
 from app.services.tasks import TaskView

@@ -5,8 +5,8 @@ from typing import Any
 from flask import Blueprint, flash, redirect, render_template, request, url_for
 from werkzeug.wrappers import Response
 
+from app.database import db, writing
 from app.errors import InvalidError
-from app.extensions import db, writing
 from app.models import Invitation, Membership, Role
 from app.services import invitations, team, users
 from app.services.access import Actor

@@ -6,8 +6,8 @@ import pytest
 
 from app import clock
 from app.api.problems import is_ours
+from app.database import db
 from app.engine import core
-from app.extensions import db
 from app.models import BulkOrder, Role, State
 from app.services import failures
 from tests import factories

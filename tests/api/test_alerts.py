@@ -1,6 +1,6 @@
+from app.database import writing
 from app.engine import alerts
 from app.engine.alerts import Cause
-from app.extensions import writing
 from app.models import AlertKind
 
 

@@ -4,7 +4,7 @@ from threading import Barrier
 import pytest
 import sqlalchemy as sa
 
-from app.extensions import db
+from app.database import db
 from app.models import BulkOrder, Run, State
 from tests.happened import Happened
 

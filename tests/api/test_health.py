@@ -1,7 +1,7 @@
 from datetime import timedelta
 
 from app import clock
-from app.extensions import db
+from app.database import db
 from app.models import Heartbeat
 from tests import factories
 

@@ -7,7 +7,7 @@ import pytest
 import sqlalchemy as sa
 
 from app.api import hooks
-from app.extensions import writing
+from app.database import writing
 from app.models import Event, Hook, Run, State, Task
 from app.services import rules
 

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from app import clock
-from app.extensions import writing
+from app.database import writing
 from app.models import Connection, State
 from tests import factories
 from tests.api.test_connections import SHOP

@@ -1,8 +1,8 @@
 """Ending the hold of a restored server from the command line."""
 
 from app import clock
+from app.database import writing
 from app.engine import hold
-from app.extensions import writing
 
 
 def test_it_says_whether_anything_was_held(app, session):

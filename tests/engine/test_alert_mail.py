@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from app import clock
+from app.database import write_connection
 from app.engine import secrets, tick, watch
 from app.engine.core import Engine
-from app.extensions import write_connection
 from app.integrations.smtp import Account
 from app.models import Alert, AlertKind, AlertPreference, Channel, Membership, Run, SweepMark, Task, User
 from app.sdk.addresses import AddressGuard

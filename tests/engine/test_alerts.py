@@ -10,9 +10,9 @@ import sqlalchemy as sa
 import time_machine
 
 from app import clock
+from app.database import write_connection
 from app.engine import alerts
 from app.engine.alerts import Cause
-from app.extensions import write_connection
 from app.models import Alert, AlertKind, AlertNotice, AlertPreference, Membership, Queue, Task, User
 from tests import factories
 from tests.engine.conftest import Bench, workspace

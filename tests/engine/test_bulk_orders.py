@@ -9,9 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from app import clock, ids
+from app.database import write_connection
 from app.engine import bulk_orders
 from app.engine.commit import GroupCommit
-from app.extensions import write_connection
 from app.models import BulkOrder, Run, State, Task
 from app.sdk.errors import RejectedError, TemporaryError
 from tests.engine.conftest import once, step, workspace

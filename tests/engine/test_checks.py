@@ -8,9 +8,9 @@ import pytest
 import sqlalchemy as sa
 
 from app import clock
+from app.database import write_connection
 from app.engine.checks import Checker, recheck
 from app.engine.core import Engine
-from app.extensions import write_connection
 from app.models import Connection, Task
 from app.sdk.declare import Catalogue, Integration
 from app.sdk.errors import AuthError, RejectedError, TemporaryError

@@ -14,9 +14,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from app.config import CHECKOUT
+from app.database import prepare_database
 from app.engine.commit import GroupCommit, GroupRead
 from app.errors import UnavailableError
-from app.extensions import prepare_database
 from app.sdk.errors import RejectedError
 
 _LINES = sa.Table("lines_of_tests", sa.MetaData(), sa.Column("word", sa.String, unique=True))
@@ -359,7 +359,7 @@ from gevent import monkey; monkey.patch_all()
 import sys, gevent, sqlalchemy as sa
 from app.engine.commit import GroupCommit, GroupRead
 from app.errors import UnavailableError
-from app.extensions import prepare_database
+from app.database import prepare_database
 database = sa.create_engine("sqlite:///" + sys.argv[1]); prepare_database(database)
 writer = GroupCommit(database, linger_s=0.2)
 writer.submit(lambda c: c.exec_driver_sql("CREATE TABLE words (word TEXT)"))

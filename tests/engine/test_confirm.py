@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from app import clock
+from app.database import writing
 from app.engine import confirm, life
-from app.extensions import writing
 from app.models import Attempt, State, Task
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from tests import factories

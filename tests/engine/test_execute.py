@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from app import clock, ids
+from app.database import writing
 from app.engine import life, secrets
 from app.engine.execute import said
-from app.extensions import writing
 from app.models import Attempt, Connection, Run, Task
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from tests import factories

@@ -9,10 +9,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app import clock
+from app.database import write_connection
 from app.engine import files, sweep
 from app.engine.files import CHUNK_BYTES, FileStore
 from app.engine.memory import TaskMemory
-from app.extensions import write_connection
 from app.models import File, FileChunk, Kept, Storage, Workspace
 from app.models.storage import FILES
 from app.sdk.context import MAX_FILE_BYTES, FileRef

@@ -11,9 +11,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from sqlalchemy.orm import Session
 
 from app import clock, ids
+from app.database import write_connection
 from app.engine import life, record, secrets, tick
 from app.errors import ConflictError, InvalidError
-from app.extensions import write_connection
 from app.models import Attempt, Event, Run, State, Task
 from app.models.states import TERMINAL
 from app.sdk.errors import RejectedError, TemporaryError

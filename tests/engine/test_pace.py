@@ -9,8 +9,8 @@ import time_machine
 from sqlalchemy.orm import Session
 
 from app import clock
+from app.database import write_connection
 from app.engine import life, pace, tick
-from app.extensions import write_connection
 from app.models import Connection, Pace, Task
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from tests import factories

@@ -9,10 +9,10 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app import clock
+from app.database import writing
 from app.engine.core import Engine
 from app.engine.files import FileStore
 from app.engine.poll import Poller, interval, look
-from app.extensions import writing
 from app.models import Connection, Event, Run, Trigger
 from app.sdk.addresses import AddressGuard
 from app.sdk.context import FileRef

@@ -11,13 +11,13 @@ import time_machine
 from sqlalchemy.orm import Session
 
 from app import clock
+from app.database import write_connection
 from app.engine import gauge, life, removal, retention, weights
 from app.engine.batches import Stretch
 from app.engine.enqueue import Arrival, store_events
 from app.engine.hold import begin
 from app.engine.removal import KEY_KEPT
 from app.errors import ConflictError
-from app.extensions import write_connection
 from app.models import (
     Attempt,
     Event,

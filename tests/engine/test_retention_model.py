@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from app import clock
+from app.database import write_connection
 from app.engine import life, removal, retention, sweep
 from app.engine.removal import KEY_KEPT
 from app.errors import ConflictError
-from app.extensions import write_connection
 from app.models import Event, Payload, Run, Storage, Task, Workspace
 from app.models.states import TERMINAL
 from app.models.storage import API_TASKS, KEYS

@@ -7,8 +7,8 @@ import sqlalchemy as sa
 import time_machine
 
 from app import clock, ids
+from app.database import write_connection
 from app.engine import sweep
-from app.extensions import write_connection
 from app.models import AuditEntry, Heartbeat, Invitation, SignIn, StorageSample, Usage
 from app.models.heartbeat import TICK_ID
 from tests import factories

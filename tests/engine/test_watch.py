@@ -8,8 +8,8 @@ import pytest
 import sqlalchemy as sa
 import time_machine
 
+from app.database import write_connection
 from app.engine import disk, schedule, tick, watch
-from app.extensions import write_connection
 from app.models import (
     Alert,
     AlertKind,

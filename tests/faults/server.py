@@ -22,7 +22,7 @@ from tests.faults.provider import Provider
 from tests.live import Server, wait_until
 
 SECRETS = {"SECRET_KEY": "s" * 48, "CREDENTIAL_KEYS": "k1:" + "YmVuY2g" * 6 + "Y="}
-NAMES = {"web": "gunicorn", "worker": "worker.py", "clock": "wsgi clock"}
+NAMES = {"web": "gunicorn", "worker": "worker.py", "clock": "deploy.clock"}
 
 
 @dataclass

@@ -5,11 +5,11 @@ import threading
 import time
 from contextlib import suppress
 
-from app import create_app
+from app import foundation
 from app.config import Config
+from app.database import db
 from app.engine import schedule
 from app.errors import UnavailableError
-from app.extensions import db
 
 
 def _tick(engine: object, until: float) -> None:
@@ -20,7 +20,7 @@ def _tick(engine: object, until: float) -> None:
 
 
 def main(seconds: float, threads: int) -> None:
-    app = create_app(Config.from_environment())
+    app = foundation.lay(Config.from_environment())
     engine = app.extensions["engine"]
     until = time.monotonic() + seconds
     running = [threading.Thread(target=_tick, args=(engine, until)) for _ in range(threads)]

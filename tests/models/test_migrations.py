@@ -12,8 +12,9 @@ from alembic.script import ScriptDirectory
 from flask import Flask
 
 from app.config import CHECKOUT
-from app.extensions import db, init_database
+from app.database import db, init_database
 from app.models import Base
+from app.services import schema
 from tests.conftest import make_config
 
 SCRIPTS = ScriptDirectory(str(CHECKOUT / "migrations"))
@@ -24,12 +25,13 @@ REVISIONS = [script.revision for script in SCRIPTS.walk_revisions()]
 def empty_app(tmp_path: Path) -> Flask:
     app = Flask("migrated")
     init_database(app, make_config(tmp_path))
+    schema.init_migrations(app)
     return app
 
 
 def upgrade(app: Flask, revision: str) -> None:
     with app.app_context():
-        command.upgrade(app.extensions["migrate"].migrate.get_config(), revision)
+        command.upgrade(schema.alembic_of(app), revision)
 
 
 def _same_type(_context, _column, _model_column, _found, declared):

@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 
 from app import clock
+from app.database import write_connection
 from app.engine import secrets, tick
 from app.engine.core import Engine
 from app.engine.work import Worker
-from app.extensions import write_connection
 from app.models import Connection, Pace, Run, Task
 from app.sdk.addresses import AddressGuard
 from app.sdk.http import HttpClient

@@ -129,12 +129,12 @@ def test_a_schedule_fires_on_its_slot_in_another_zone_and_without_the_clock(ledg
         assert ledger.entries[0][1]["local"] == slot.isoformat()
 
         # The clock process is stopped, not killed: the supervisor must not be able to bring it back.
-        server.kill("wsgi clock", signal.SIGSTOP)
+        server.kill("deploy.clock", signal.SIGSTOP)
         slot = (clock.now() + timedelta(seconds=4)).astimezone(ZoneInfo(zone)).replace(microsecond=0)
         make_rule(server, key, once(slot.replace(tzinfo=None).isoformat(), zone), slot_step(ledger.url))
         wait_until(lambda: len(ledger.entries) == 2, seconds=35, what="it fires without the clock")
         late_s = clock.now().timestamp() - slot.timestamp()
-        server.kill("wsgi clock", signal.SIGCONT)
+        server.kill("deploy.clock", signal.SIGCONT)
 
         assert late_s < 25
 

@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy.orm import Session
 
 from app import clock
+from app.database import db, writing
 from app.engine import alerts as told_by
 from app.engine import core
 from app.engine.core import Engine
 from app.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
-from app.extensions import db, writing
 from app.models import AlertKind, Channel, State, Task
 from app.services import activity, alerts
 from app.services.activity import Wanted

@@ -6,8 +6,8 @@ import time_machine
 from sqlalchemy.orm import Session
 
 from app import clock
+from app.database import writing
 from app.errors import ForbiddenError
-from app.extensions import writing
 from app.models import ApiKey, Role
 from app.services import api_keys, team
 from tests.conftest import World

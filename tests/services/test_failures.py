@@ -1,8 +1,8 @@
 import pytest
 import sqlalchemy as sa
 
+from app.database import db, writing
 from app.errors import ForbiddenError, NotFoundError
-from app.extensions import db, writing
 from app.models import BulkOrder, Run, State
 from app.services import bulk_orders, failures
 from tests.happened import Happened

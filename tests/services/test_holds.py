@@ -6,9 +6,9 @@ import pytest
 import sqlalchemy as sa
 
 from app import clock
+from app.database import writing
 from app.engine import hold
 from app.errors import ForbiddenError
-from app.extensions import writing
 from app.models import AuditEntry, Workspace
 from app.services import holds
 from tests import factories

@@ -7,8 +7,8 @@ import time_machine
 from sqlalchemy.orm import Session
 
 from app import clock
+from app.database import writing
 from app.errors import ForbiddenError, GoneError, NotFoundError
-from app.extensions import writing
 from app.models import Role
 from app.services import invitations
 from tests.conftest import World

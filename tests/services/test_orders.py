@@ -2,8 +2,8 @@ import threading
 
 import pytest
 
+from app.database import db
 from app.errors import ConflictError, ForbiddenError, InvalidError
-from app.extensions import db
 from app.models import State
 from app.services import orders, tasks
 from app.services.orders import Order

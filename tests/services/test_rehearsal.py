@@ -9,7 +9,8 @@ import sqlalchemy as sa
 
 from app.config import CHECKOUT
 from app.services import backup, rehearsal, schema, tallies
-from tests.places import Place, copy_of, migrations, on_postgres, on_sqlite, place
+from app.services.restore import migrations
+from tests.places import Place, copy_of, on_postgres, on_sqlite, place
 
 _HEAD = """
 import sqlalchemy as sa

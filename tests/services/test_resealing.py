@@ -4,7 +4,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from app.crypto import KeyRing
-from app.extensions import db
+from app.database import db
 from app.models import Connection
 from app.services import resealing
 from tests.conftest import World

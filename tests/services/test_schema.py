@@ -11,17 +11,19 @@ import sqlalchemy as sa
 from flask import Flask
 
 from app.config import CHECKOUT
-from app.extensions import db, init_database
+from app.database import db, init_database
 from app.services import schema
+from app.services.restore import migrations
 from deploy.schema import is_current
 from tests.conftest import make_config
-from tests.places import migrations, on_postgres, place
+from tests.places import on_postgres, place
 
 
 @pytest.fixture
 def app(tmp_path: Path) -> Flask:
     app = Flask("released")
     init_database(app, make_config(tmp_path))
+    schema.init_migrations(app)
     return app
 
 
@@ -30,9 +32,7 @@ def release(app: Flask, tmp_path: Path):
     def call() -> str:
         with app.app_context():
             try:
-                return schema.upgrade(
-                    db.engine, app.extensions["migrate"].migrate.get_config(), home=tmp_path
-                )
+                return schema.upgrade(db.engine, schema.alembic_of(app), home=tmp_path)
             finally:
                 db.engine.dispose()
 
@@ -184,8 +184,9 @@ def look_as_anybody(place: Path, *, file_mode: int, folder_mode: int) -> None:
 def test_a_read_only_database_is_refused_by_name(nobody: Path, file_mode: int, folder_mode: int):
     app = Flask("released")
     init_database(app, make_config(nobody))
+    schema.init_migrations(app)
     with app.app_context():
-        alembic = app.extensions["migrate"].migrate.get_config()
+        alembic = schema.alembic_of(app)
         schema.upgrade(db.engine, alembic, home=nobody)
         db.engine.dispose()
         assert is_current(nobody / "bitqueue.db", CHECKOUT / "migrations" / "versions")

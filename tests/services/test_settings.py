@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy.orm import Session
 
+from app.database import writing
 from app.errors import ForbiddenError, InvalidError
-from app.extensions import writing
 from app.services import settings
 from app.services.access import audit
 from tests.conftest import World

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from app import clock
+from app.database import writing
 from app.errors import ForbiddenError, InvalidError
-from app.extensions import writing
 from app.models import Storage, StorageSample, Usage, Workspace
 from app.models.storage import FILES
 from app.services import storage, usage

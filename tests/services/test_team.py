@@ -4,8 +4,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.database import writing
 from app.errors import ConflictError, ForbiddenError, NotFoundError
-from app.extensions import writing
 from app.models import AuditEntry, Membership, Role
 from app.services import team
 from tests.conftest import World

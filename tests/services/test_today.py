@@ -5,8 +5,8 @@ import pytest
 import time_machine
 
 from app import clock, ids
+from app.database import db
 from app.engine.core import Engine
-from app.extensions import db
 from app.models import Run, State
 from app.services import today
 from app.services.moments import since

@@ -7,9 +7,9 @@ import pytest
 import time_machine
 from sqlalchemy.orm import Session
 
+from app.database import writing
 from app.engine.core import Engine
 from app.errors import ConflictError, ForbiddenError, NotFoundError
-from app.extensions import writing
 from app.models import Rule, Trigger
 from app.services import overview, rules, trigger_health
 from tests import factories

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from app import clock
+from app.database import read_connection, writing
 from app.engine import poll
 from app.engine.core import Engine
-from app.extensions import read_connection, writing
 from app.models import Event, Rule, Trigger
 from app.sdk.declare import Batch, Catalogue, Integration, Occurrence
 from app.sdk.fields import Settings, Text, setting

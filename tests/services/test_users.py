@@ -4,8 +4,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from app.database import writing
 from app.errors import ConflictError, InvalidError, NotFoundError
-from app.extensions import writing
 from app.models import User
 from app.services import users
 from tests.conftest import World

@@ -6,9 +6,9 @@ import pytest
 from flask.testing import FlaskClient
 
 from app import clock
+from app.database import db, writing
 from app.engine import alerts
 from app.engine.alerts import Cause
-from app.extensions import db, writing
 from app.models import AlertKind, AlertPreference, Channel, Event, Task, Trigger
 from app.services import rules
 from tests import factories

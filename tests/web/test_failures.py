@@ -3,7 +3,7 @@ import re
 import pytest
 import sqlalchemy as sa
 
-from app.extensions import db
+from app.database import db
 from app.models import AuditEntry, BulkOrder, Connection, Run, State, Task
 from tests import factories
 

@@ -5,8 +5,8 @@ from datetime import timedelta
 import pytest
 
 from app import clock
+from app.database import writing
 from app.engine import hold
-from app.extensions import writing
 
 BANNER = "Outgoing work is held"
 

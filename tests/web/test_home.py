@@ -4,8 +4,8 @@ import pytest
 import sqlalchemy as sa
 
 from app import clock
+from app.database import db
 from app.engine import tick
-from app.extensions import db
 from app.models import Heartbeat, State, Trigger
 from tests import factories
 

@@ -1,7 +1,7 @@
 import pytest
 import sqlalchemy as sa
 
-from app.extensions import db
+from app.database import db
 from app.models import Queue, State
 from tests import factories
 

@@ -5,7 +5,7 @@ import pytest
 import sqlalchemy as sa
 
 from app import clock
-from app.extensions import db
+from app.database import db
 from app.models import Run, State, Task
 from app.services import activity
 from app.services.paging import LIMIT

@@ -3,8 +3,8 @@ from datetime import timedelta
 import pytest
 
 from app import clock
+from app.database import db, write_connection
 from app.engine import payloads
-from app.extensions import db, write_connection
 from app.models import State, Task
 from tests import factories
 

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask, request
 from flask.testing import FlaskClient
 
-from app import flask_settings
+from app.factory import flask_settings
 from app.web import _protect
 from tests.conftest import World, make_config
 

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.clock import rfc3339
-from deploy.prepare import BIN
 from tests.faults import points
 from tests.faults.points import Plan, Point
 from tests.faults.registry import scenario
@@ -75,7 +74,7 @@ def the_clock_is_killed(stage: Stage) -> None:
     "`kill -9` clock between its removing and re-adding the tick",
     "5",
     setting=lambda seed: Setting(
-        Plan(points=[Point("tick_removed", first=2 + seed % 3, times=2, process="wsgi clock")])
+        Plan(points=[Point("tick_removed", first=2 + seed % 3, times=2, process="deploy.clock")])
     ),
 )
 def the_clock_is_killed_without_its_tick(stage: Stage) -> None:
@@ -97,7 +96,7 @@ def many_tick_at_once(stage: Stage) -> None:
     first = _each_second(stage)
     env = {**stage.server.env, "BITQUEUE_FAULTS": ""}
     clock = subprocess.Popen(
-        [str(BIN / "flask"), "--app", "wsgi", "clock"], cwd=ROOT, env=env,
+        [sys.executable, "-m", "deploy.clock"], cwd=ROOT, env=env,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

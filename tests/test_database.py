@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app import clock, ids
+from app.database import is_crossed, prepare_database, read_connection, when_free, write_connection, writing
 from app.errors import UnavailableError
-from app.extensions import is_crossed, prepare_database, read_connection, when_free, write_connection, writing
 from app.models import Workspace
 
 
