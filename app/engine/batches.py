@@ -11,7 +11,7 @@ from app.engine.commit import GroupCommit
 T = TypeVar("T")
 
 # SQLite has one writer: for so long others wait for a batch.
-_BATCH_S = 0.02
+_BATCH_S = 0.03
 _LEAST, _MOST = 5, 1000
 _PAUSE_S = 0.005
 

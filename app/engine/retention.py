@@ -67,6 +67,8 @@ class Round:
     keys: int = 0
     # Given back to the disk.
     pages: int = 0
+    # Whether its time was over before its work.
+    is_behind: bool = False
 
     @property
     def rows(self) -> int:
@@ -78,25 +80,30 @@ class Round:
         return not (self.weighed or self.rows or self.pages)
 
 
-def press(engine: Engine, *, seconds: float = 2.0) -> Round:
-    """One round, to be called every few seconds; it ends after about `seconds`, the next goes on."""
+def press(engine: Engine, *, seconds: float) -> Round:
+    """One round, which ends after about `seconds`, twice that where a budget is used up; the next goes on."""
     done, now = Round(), clock.now()
     if _is_held(engine):
         return done
-    done.weighed = weigh(engine, seconds=seconds / 2)
-    stretch = Stretch(engine.writer, seconds / 2)
-    for place in sorted(places(engine), key=lambda found: found.level, reverse=True):
+    weighing = Stretch(engine.writer, seconds / 2)
+    done.weighed = weigh(weighing)
+    found = sorted(places(engine), key=lambda place: place.level, reverse=True)
+    too_much = any(place.level >= DELETE_FROM for place in found)
+    stretch = Stretch(engine.writer, seconds * 2 if too_much else seconds / 2)
+    for place in found:
         _keep(stretch, place, done, now)
     done.keys = stretch.repeat(lambda connection, size: removal.forget_keys(connection, now, size))
-    done.pages = shrink.give_back(engine.database, Stretch(engine.writer, seconds / 4))
+    shrinking = Stretch(engine.writer, seconds / 4)
+    # Room that is made while more is needed is taken again at once.
+    done.pages = 0 if stretch.is_over else shrink.give_back(engine.database, shrinking)
+    done.is_behind = weighing.is_over or stretch.is_over or shrinking.is_over
     if done.rows:
         log.info("made_room", stripped=done.stripped.rows, deleted=done.deleted.rows, keys=done.keys)
     return done
 
 
-def weigh(engine: Engine, *, seconds: float = 1.0) -> int:
+def weigh(stretch: Stretch) -> int:
     """What has ended since it was last called; how many runs and tasks."""
-    stretch = Stretch(engine.writer, seconds)
     return stretch.repeat(weights.weigh_runs) + stretch.repeat(weights.weigh_tasks)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import clock
 from app.database import write_connection
-from app.engine import gauge, life, removal, retention, weights
+from app.engine import gauge, life, removal, retention, sweep, weights
 from app.engine.batches import Stretch
 from app.engine.enqueue import Arrival, store_events
 from app.engine.hold import begin
@@ -51,6 +51,10 @@ def allow(bench, **values):
         connection.execute(sa.update(Workspace).where(place).values(**values))
 
 
+def weigh(bench):
+    return retention.weigh(Stretch(bench.engine.writer, 1.0))
+
+
 def press(bench):
     return retention.press(bench.engine, seconds=20)
 
@@ -75,7 +79,7 @@ def used(bench):
 
 def budget_for(bench, part):
     """A budget of which `part` is used."""
-    retention.weigh(bench.engine)
+    weigh(bench)
     total = sum(size for _, size in used(bench).values())
     allow(bench, budget_bytes=int(total / part))
     return total
@@ -90,7 +94,7 @@ def test_a_run_is_weighed_once_when_it_has_ended(bench, armed):
     bench.provider.answer = lambda params: (_ for _ in ()).throw(TemporaryError("busy"))
     happen(bench, waiting)
 
-    weighed = [retention.weigh(bench.engine) for _ in range(2)]
+    weighed = [weigh(bench) for _ in range(2)]
 
     assert weighed == [1, 0]
     run = bench.row(Run, state=State.SUCCEEDED)
@@ -102,7 +106,7 @@ def test_a_run_is_weighed_once_when_it_has_ended(bench, armed):
 def test_a_large_value_counts_where_it_lies(bench, armed):
     happen(bench, armed, data=LARGE)
 
-    retention.weigh(bench.engine)
+    weigh(bench)
 
     assert 300_000 < bench.row(Run).bytes < 320_000
 
@@ -113,9 +117,9 @@ def test_a_canceled_run_waits_for_its_action_to_end_before_it_is_weighed(bench, 
     with write_connection(bench.engine.database) as connection, Session(connection) as session:
         life.cancel_run(session, session.get_one(Run, receipt.run_id))
 
-    assert retention.weigh(bench.engine) == 0
+    assert weigh(bench) == 0
     bench.execute(task)
-    assert retention.weigh(bench.engine) == 1
+    assert weigh(bench) == 1
 
 
 def test_a_task_of_the_api_is_weighed_and_those_of_runs_are_not(bench, armed):
@@ -123,7 +127,7 @@ def test_a_task_of_the_api_is_weighed_and_those_of_runs_are_not(bench, armed):
     bench.task({"what": "x" * 10_000})
     bench.work()
 
-    assert retention.weigh(bench.engine) == 2
+    assert weigh(bench) == 2
     assert [row.bytes is None for row in bench.rows(Task)] == [True, False]
     assert used(bench)[API_TASKS][0] == 1
 
@@ -213,6 +217,20 @@ def test_at_nine_tenths_the_data_of_the_oldest_go_and_the_records_stay(bench, ar
     assert task.output.startswith(NOTE)
     assert task.state is State.SUCCEEDED
     assert sum(size for _, size in used(bench).values()) == sum(run.bytes for run in runs)
+
+
+def test_one_that_is_behind_goes_on_until_it_is_not(bench, armed):
+    for _ in range(20):
+        happen(bench, armed, data=LARGE)
+    budget_for(bench, 0.91)
+    allow(bench, budget_bytes=bench.row(Workspace).budget_bytes // 2)
+    short = retention.press(bench.engine, seconds=0.001)
+    assert short.is_behind
+
+    sweep.press(bench.engine, round_s=0.01)
+
+    assert sum(size for _, size in used(bench).values()) <= bench.row(Workspace).budget_bytes
+    assert not press(bench).rows
 
 
 def test_under_nine_tenths_nothing_goes(bench, armed):
@@ -461,4 +479,4 @@ def test_a_batch_grows_while_it_is_quick_and_shrinks_when_it_is_not(bench):
         stretch.write(unit)
 
     assert sizes[:4] == [50, 100, 200, 400]
-    assert sizes[4] < 200
+    assert sizes[4] < 300
