@@ -11,7 +11,7 @@ from app.engine.commit import GroupCommit
 T = TypeVar("T")
 
 # SQLite has one writer: for so long others wait for a batch.
-_BATCH_S = 0.03
+_BATCH_S = 0.04
 _LEAST, _MOST = 5, 1000
 _PAUSE_S = 0.005
 
@@ -23,10 +23,12 @@ class Stretch:
         self._writer = writer
         self._until = time.monotonic() + seconds
         self._size = 50
+        self.is_cut_short = False
 
-    @property
-    def is_over(self) -> bool:
-        return time.monotonic() >= self._until
+    def goes_on(self) -> bool:
+        """To be asked before each batch."""
+        self.is_cut_short = time.monotonic() >= self._until
+        return not self.is_cut_short
 
     def write(self, unit: Callable[[sa.Connection, int], T]) -> T:
         """One batch: `unit` is told how many rows it may take, and may be called again if the commit fails."""
@@ -46,7 +48,7 @@ class Stretch:
     def repeat(self, unit: Callable[[sa.Connection, int], int]) -> int:
         """Batches until one finds nothing, or the time is over; how many rows in all."""
         done = 0
-        while not self.is_over:
+        while self.goes_on():
             batch = self.write(unit)
             done += batch
             if not batch:
@@ -56,7 +58,7 @@ class Stretch:
     def repeat_alone(self, batch: Callable[[int], int]) -> int:
         """The same for batches that need a transaction of their own."""
         done = 0
-        while not self.is_over:
+        while self.goes_on():
             began_at = time.monotonic()
             some = batch(self._size)
             self._rest(time.monotonic() - began_at)

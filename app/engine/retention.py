@@ -95,8 +95,8 @@ def press(engine: Engine, *, seconds: float) -> Round:
     done.keys = stretch.repeat(lambda connection, size: removal.forget_keys(connection, now, size))
     shrinking = Stretch(engine.writer, seconds / 4)
     # Room that is made while more is needed is taken again at once.
-    done.pages = 0 if stretch.is_over else shrink.give_back(engine.database, shrinking)
-    done.is_behind = weighing.is_over or stretch.is_over or shrinking.is_over
+    done.pages = 0 if stretch.is_cut_short else shrink.give_back(engine.database, shrinking)
+    done.is_behind = weighing.is_cut_short or stretch.is_cut_short or shrinking.is_cut_short
     if done.rows:
         log.info("made_room", stripped=done.stripped.rows, deleted=done.deleted.rows, keys=done.keys)
     return done
@@ -161,7 +161,7 @@ Batch = Callable[[sa.Connection, int, int | None], Gone]
 def _take(stretch: Stretch, batch: Batch, *, goal: int | None = None, by: str = "bytes") -> Gone:
     """Batches until the goal is reached, nothing is found, or the time is over."""
     total = Gone()
-    while not stretch.is_over:
+    while stretch.goes_on():
         left = None if goal is None else goal - int(getattr(total, by))
         if left is not None and left <= 0:
             break
