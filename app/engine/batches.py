@@ -23,12 +23,15 @@ class Stretch:
         self._writer = writer
         self._until = time.monotonic() + seconds
         self._size = 50
+        # Whether something was still being done when the time was over.
         self.is_cut_short = False
 
-    def goes_on(self) -> bool:
-        """To be asked before each batch."""
-        self.is_cut_short = time.monotonic() >= self._until
-        return not self.is_cut_short
+    def goes_on(self, done: int) -> bool:
+        """To be asked before each batch, with how many rows those before it had."""
+        if time.monotonic() < self._until:
+            return True
+        self.is_cut_short |= done > 0
+        return False
 
     def write(self, unit: Callable[[sa.Connection, int], T]) -> T:
         """One batch: `unit` is told how many rows it may take, and may be called again if the commit fails."""
@@ -48,7 +51,7 @@ class Stretch:
     def repeat(self, unit: Callable[[sa.Connection, int], int]) -> int:
         """Batches until one finds nothing, or the time is over; how many rows in all."""
         done = 0
-        while self.goes_on():
+        while self.goes_on(done):
             batch = self.write(unit)
             done += batch
             if not batch:
@@ -58,7 +61,7 @@ class Stretch:
     def repeat_alone(self, batch: Callable[[int], int]) -> int:
         """The same for batches that need a transaction of their own."""
         done = 0
-        while self.goes_on():
+        while self.goes_on(done):
             began_at = time.monotonic()
             some = batch(self._size)
             self._rest(time.monotonic() - began_at)

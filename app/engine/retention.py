@@ -161,7 +161,7 @@ Batch = Callable[[sa.Connection, int, int | None], Gone]
 def _take(stretch: Stretch, batch: Batch, *, goal: int | None = None, by: str = "bytes") -> Gone:
     """Batches until the goal is reached, nothing is found, or the time is over."""
     total = Gone()
-    while stretch.goes_on():
+    while stretch.goes_on(total.rows):
         left = None if goal is None else goal - int(getattr(total, by))
         if left is not None and left <= 0:
             break
