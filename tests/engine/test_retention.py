@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from app import clock
 from app.database import write_connection
-from app.engine import batches, gauge, life, removal, retention, sweep, weights
+from app.engine import gauge, life, removal, retention, sweep, weights
 from app.engine.batches import Stretch
 from app.engine.enqueue import Arrival, store_events
 from app.engine.hold import begin
@@ -217,18 +217,6 @@ def test_at_nine_tenths_the_data_of_the_oldest_go_and_the_records_stay(bench, ar
     assert task.output.startswith(NOTE)
     assert task.state is State.SUCCEEDED
     assert sum(size for _, size in used(bench).values()) == sum(run.bytes for run in runs)
-
-
-def test_one_that_is_behind_goes_on_until_it_is_not(bench, armed, monkeypatch):
-    for _ in range(20):
-        happen(bench, armed, data=LARGE)
-    allow(bench, budget_bytes=20_000)
-    # A rest as long as a whole round: it has time for one batch.
-    monkeypatch.setattr(batches, "_PAUSE_S", 0.2)
-
-    sweep.press(bench.engine, round_s=0.1)
-
-    assert sum(size for _, size in used(bench).values()) <= 20_000
 
 
 def test_under_nine_tenths_nothing_goes(bench, armed):
@@ -478,3 +466,27 @@ def test_a_batch_grows_while_it_is_quick_and_shrinks_when_it_is_not(bench):
 
     assert sizes[:4] == [50, 100, 200, 400]
     assert sizes[4] < 300
+
+
+def test_a_stretch_is_cut_short_where_something_was_being_done(bench):
+    busy, idle = (Stretch(bench.engine.writer, 0.02) for _ in range(2))
+
+    rows = busy.repeat(lambda _connection, _size: time.sleep(0.01) or 7)
+    idle.repeat(lambda _connection, _size: time.sleep(0.03) or 0)
+    idle.repeat(lambda _connection, _size: pytest.fail("its time was over"))
+
+    assert rows
+    assert busy.is_cut_short
+    assert not idle.is_cut_short
+
+
+def test_while_a_round_is_behind_the_next_follows_at_once(bench, monkeypatch):
+    rounds = [
+        retention.Round(keys=1, is_behind=True),
+        retention.Round(keys=2, is_behind=True),
+        retention.Round(keys=4),
+    ]
+    monkeypatch.setattr(retention, "press", lambda _engine, seconds: rounds.pop(0))
+
+    assert sweep.press(bench.engine) == 7
+    assert rounds == []
