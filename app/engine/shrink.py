@@ -12,6 +12,7 @@ from app.engine.batches import Stretch
 
 log = structlog.get_logger()
 
+# SQLite looks for each page it gives back among all that are free: a little at a time, and soon, costs least.
 # Some room is kept for what comes next, or a busy server would shrink and grow its file all the time.
 _KEPT_PART = 0.05
 _KEPT_PAGES = 4096
