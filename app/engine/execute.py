@@ -141,9 +141,12 @@ class _Try:
             return templates.render(self._place().step.get("params", {}), self._context())
         return own_params(self.engine, self.task)
 
+    def _knows(self, place: flow.Place) -> bool:
+        return knows(self.engine.catalogue, place.kind, place.action)
+
     def _succeed(self, output: Any) -> Claimed | None:
         place = flow.after(self.run.definition, self.task.path) if self.run else None
-        following = follow(self.task, place, goes_on=knows(self.engine.catalogue, place)) if place else None
+        following = follow(self.task, place, goes_on=self._knows(place)) if place else None
         success = record.Success(self.task, self.trace, output, following)
         if following and following.task and self.task.kind == StepKind.FILTER:
             # No need to wait: nothing was done that could be done twice, and the next write comes after this one.

@@ -5,7 +5,6 @@ from functools import cache
 
 import sqlalchemy as sa
 
-from app.engine.flow import Place
 from app.models import StepKind, Task
 from app.sdk.declare import Catalogue
 
@@ -20,10 +19,10 @@ def actions(catalogue: Catalogue) -> frozenset[str]:
     return frozenset(action.key for each in catalogue for action in each.actions.values())
 
 
-def knows(catalogue: Catalogue, place: Place) -> bool:
-    if place.kind != StepKind.ACTION:
-        return place.kind in _KINDS
-    return catalogue.action(place.action or "") is not None
+def knows(catalogue: Catalogue, kind: str, action: str | None) -> bool:
+    if kind != StepKind.ACTION:
+        return kind in _KINDS
+    return catalogue.action(action or "") is not None
 
 
 @cache

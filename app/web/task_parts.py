@@ -7,6 +7,7 @@ from typing import Any, Final
 from flask import url_for
 
 from app import clock
+from app.engine import core, known
 from app.models import Attempt, State, Task
 from app.services.tasks import TaskView
 from app.web.clip import clipped
@@ -35,6 +36,7 @@ def shown_task(view: TaskView) -> dict[str, Any]:
         "state": row.state,
         "due_at": ahead(row.due_at) if row.state is State.WAITING else None,
         "cause": said(row.cause),
+        "is_newer": _is_newer(row),
         "question": said(row.cause),
         "sent": shown_question(view),
         "way_out": way_out(row),
@@ -50,6 +52,13 @@ def shown_task(view: TaskView) -> dict[str, Any]:
         "can_retry": row.state in _STOPPED and row.retried_by is None,
         "can_cancel": row.run_id is None and row.state in {State.QUEUED, State.WAITING, State.UNCERTAIN},
     }
+
+
+def _is_newer(row: Task) -> bool:
+    """A rule's step that this release cannot do; tasks of the API may be for programs of your own."""
+    if row.run_id is None or row.state is not State.QUEUED:
+        return False
+    return not known.knows(core.current().catalogue, row.kind, row.action)
 
 
 def way_out(row: Task) -> dict[str, Any] | None:

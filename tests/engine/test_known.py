@@ -8,7 +8,6 @@ import time_machine
 from app import clock
 from app.engine import known
 from app.engine.claim import claim_suspect
-from app.engine.flow import Place
 from app.models import Attempt, Task
 from tests.engine.conftest import step
 
@@ -98,10 +97,10 @@ def test_a_key_with_a_quote_is_no_statement(bench):
     assert len(bench.claim(actions=frozenset({"it's.odd"}))) == 1
 
 
-def test_a_place_is_known_by_its_kind_and_action(bench):
+def test_a_step_is_known_by_its_kind_and_action(bench):
     catalogue = bench.engine.catalogue
 
-    assert known.knows(catalogue, Place("0", step("one")))
-    assert known.knows(catalogue, Place("0", {"key": "only", "kind": "filter"}))
-    assert not known.knows(catalogue, Place("0", step("one", action="probe.shout")))
-    assert not known.knows(catalogue, Place("0", of_a_newer_kind("which")))
+    assert known.knows(catalogue, "action", "probe.tell")
+    assert known.knows(catalogue, "filter", None)
+    assert not known.knows(catalogue, "action", "probe.shout")
+    assert not known.knows(catalogue, "branch", None)

@@ -200,6 +200,19 @@ def test_a_run_shows_every_step_with_what_went_in_and_why_it_failed(as_viewer, h
     assert "version 1" in page.text
 
 
+@pytest.mark.parametrize("newer", [{"kind": "branch"}, {"action": "slack.sing"}])
+def test_a_step_that_waits_for_a_newer_worker_says_so(as_viewer, happened, newer):
+    run = happened.run()
+    said = "Waits for a newer worker"
+    assert said not in as_viewer.get(f"/runs/{run.id}").text
+
+    kind = {"kind": "action"} | newer
+    db.session.execute(sa.update(Task).where(Task.run_id == run.id).values(**kind))
+    db.session.commit()
+
+    assert said in as_viewer.get(f"/runs/{run.id}").text
+
+
 def test_markup_in_an_event_is_text(as_viewer, happened):
     run = happened.run(State.SUCCEEDED, {"<script>alert(1)</script>": '"><img src=x onerror=alert(1)>'})
 
