@@ -46,6 +46,7 @@ def alone(database: sa.Engine) -> Iterator[sa.Connection]:
         return
     with write_connection(database, patience_s=_PATIENCE_S) as connection:
         connection.execute(sa.text("SET LOCAL lock_timeout = 0"))
+        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_ADVISORY_LOCK)))
         yield connection
 

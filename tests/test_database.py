@@ -8,9 +8,17 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from app import clock, ids
-from app.database import is_crossed, prepare_database, read_connection, when_free, write_connection, writing
+from app.database import (
+    database_options,
+    is_crossed,
+    prepare_database,
+    read_connection,
+    when_free,
+    write_connection,
+    writing,
+)
 from app.errors import UnavailableError
-from app.models import Workspace
+from app.models import Queue, Workspace
 
 
 def add(session, name="Shop") -> None:
@@ -153,3 +161,23 @@ def test_sqlite_keeps_foreign_keys_and_does_not_wait_inside(engine):
         assert connection.exec_driver_sql("PRAGMA busy_timeout").scalar() <= 50
 
     assert values == [1, "wal", 2]
+
+
+def test_a_process_that_is_stopped_in_a_transaction_does_not_keep_its_rows(
+    engine, world, config, monkeypatch
+):
+    if engine.database.dialect.name != "postgresql":
+        pytest.skip("SQLite's lock is the process's, and goes with it")
+    monkeypatch.setattr("app.database._STOPPED_S", 1)
+    options = {"connect_args": database_options(config)["connect_args"], "poolclass": sa.NullPool}
+    shared = sa.create_engine(engine.database.url, **options)
+    change = sa.update(Queue).where(Queue.id == world.queue.id).values(priority=7)
+
+    with shared.connect() as stopped, shared.connect() as other:
+        stopped.execute(change)
+        time.sleep(1.5)
+        other.execute(sa.text("SET LOCAL lock_timeout = '100ms'"))
+
+        assert other.execute(change).rowcount == 1
+        with pytest.raises(DBAPIError):
+            stopped.execute(change)

@@ -3,7 +3,8 @@
 import os
 import socket
 import time
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -40,15 +41,18 @@ class ClockWatch:
         self._ahead_s: float | None = None
         self._steady_at = 0.0
 
-    def is_steady(self) -> bool:
-        """To be asked each second or so."""
-        monotonic_s = time.monotonic()
-        ahead_s = clock.now().timestamp() - monotonic_s
+    def steady_now(self) -> datetime | None:
+        """This moment, or None for some time after the clock was set; to be asked each second or so.
+
+        What is done is done by this moment: the clock may be set right after it was looked at.
+        """
+        monotonic_s, now = time.monotonic(), clock.now()
+        ahead_s = now.timestamp() - monotonic_s
         if self._ahead_s is not None and abs(ahead_s - self._ahead_s) > _STEP_S:
             log.warning("clock_was_set", by_s=round(ahead_s - self._ahead_s))
             self._steady_at = monotonic_s + 2 * RENEW_EVERY_S
         self._ahead_s = ahead_s
-        return monotonic_s >= self._steady_at
+        return now if monotonic_s >= self._steady_at else None
 
 
 # The process's clocks, and so the process's watch.
@@ -61,8 +65,8 @@ def run(engine: Engine) -> None:
     free = not _is_held(engine)
     work = schedule.fire_due(engine) if free else 0
     work += engine.writer.submit(queue_due)
-    if clock_watch.is_steady():
-        work += engine.writer.submit(end_leases)
+    if now := clock_watch.steady_now():
+        work += engine.writer.submit(partial(end_leases, now=now))
     engine.writer.submit(mark_gone)
     if not free:
         return
@@ -142,9 +146,8 @@ def _queue_runs(connection: sa.Connection, run_ids: list[str]) -> None:
         )
 
 
-def end_leases(connection: sa.Connection) -> int:
+def end_leases(connection: sa.Connection, *, now: datetime) -> int:
     """Tasks whose worker went away: tried again, or uncertain when sending had begun; how many."""
-    now = clock.now()
     # Longer than any worker's lease: given before the clock was set back, and never renewed.
     impossible = sa.and_(Task.lease_until > now + 2 * LEASE, sa.not_(Queue.external))
     lost = connection.execute(

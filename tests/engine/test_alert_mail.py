@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from app import clock
 from app.database import write_connection
-from app.engine import secrets, tick, watch
+from app.engine import secrets, watch
 from app.engine.core import Engine
 from app.integrations.smtp import Account
 from app.models import Alert, AlertKind, AlertPreference, Channel, Membership, Run, SweepMark, Task, User
@@ -80,7 +80,7 @@ def test_a_failure_reaches_its_owner_though_a_worker_dies_with_the_message(
     look(bench)
     (dying,) = bench.claim()
     bench.end_lease(dying.id)
-    bench.write(tick.end_leases)
+    bench.end_leases()
     bench.work()
 
     (mail,) = mailbox.messages

@@ -342,7 +342,7 @@ class Life(RuleBasedStateMachine):
     def lease_ends(self):
         if self.row.state == State.RUNNING:
             self.bench.end_lease(self.id)
-            self.bench.write(tick.end_leases)
+            self.bench.end_leases()
             self.mine = None
 
     @rule()
