@@ -81,7 +81,7 @@ class Round:
 
 
 def press(engine: Engine, *, seconds: float) -> Round:
-    """One round, which ends after about `seconds`, twice that where a budget is used up; the next goes on."""
+    """One round, which ends after about `seconds`, or twice that where a budget is used up; the next goes on."""
     done, now = Round(), clock.now()
     if _is_held(engine):
         return done

@@ -30,6 +30,7 @@ _ORDERS_KEPT = timedelta(days=30)
 _INVITATIONS_KEPT = timedelta(days=30)
 _HEARTBEATS_KEPT = timedelta(days=1)
 _SAMPLES_KEPT = timedelta(days=8)
+_ROUND_S = 2.0
 
 
 def run(engine: Engine) -> int:
@@ -41,11 +42,11 @@ def run(engine: Engine) -> int:
     return gone + press(engine)
 
 
-def press(engine: Engine, *, round_s: float = 2.0) -> int:
+def press(engine: Engine) -> int:
     """What is kept is held to its budgets, round after round while there is more to do than one can; how many rows."""
     gone = 0
     while True:
-        done = retention.press(engine, seconds=round_s)
+        done = retention.press(engine, seconds=_ROUND_S)
         gone += done.rows
         if not done.is_behind:
             return gone

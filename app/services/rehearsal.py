@@ -99,6 +99,8 @@ def _scratch(database: sa.Engine) -> Iterator[sa.Engine]:
 def _fill(database: sa.Engine, scratch: sa.Engine, dump: Path, *, schema_only: bool) -> None:
     with database.connect() as plain:
         connection = plain.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
+        # The snapshot stays as long as its transaction, which only waits while the dump is made.
+        connection.execute(sa.text("SET LOCAL idle_in_transaction_session_timeout = 0"))
         at = connection.scalar(sa.text(f"SELECT version_num FROM {REVISION_TABLE}"))  # noqa: S608 (a constant)
         snapshot = str(connection.scalar(sa.select(sa.func.pg_export_snapshot())))
         with postgres.dumping(connection, dump, snapshot=snapshot, schema_only=schema_only):

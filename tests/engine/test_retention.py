@@ -469,9 +469,9 @@ def test_a_batch_grows_while_it_is_quick_and_shrinks_when_it_is_not(bench):
 
 
 def test_a_stretch_is_cut_short_where_something_was_being_done(bench):
-    busy, idle = (Stretch(bench.engine.writer, 0.02) for _ in range(2))
-
+    busy = Stretch(bench.engine.writer, 0.02)
     rows = busy.repeat(lambda _connection, _size: time.sleep(0.01) or 7)
+    idle = Stretch(bench.engine.writer, 0.02)
     idle.repeat(lambda _connection, _size: time.sleep(0.03) or 0)
     idle.repeat(lambda _connection, _size: pytest.fail("its time was over"))
 

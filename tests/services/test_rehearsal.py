@@ -1,14 +1,16 @@
 """An upgrade is tried on a copy first; one that fails leaves the database to the version before."""
 
 import shutil
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
 from app.config import CHECKOUT
-from app.services import backup, rehearsal, schema, tallies
+from app.services import backup, postgres, rehearsal, schema, tallies
 from app.services.restore import migrations
 from tests.places import Place, copy_of, on_postgres, on_sqlite, place
 
@@ -136,6 +138,24 @@ def test_the_copy_is_dropped_afterwards(old: Place, upgrade):
         upgrade(FAILS)
 
     assert old.scalar("SELECT count(*) FROM pg_database WHERE datname LIKE '%rehearsal%'") == 0
+
+
+@on_postgres
+def test_a_dump_may_take_longer_than_a_transaction_may_wait(old: Place, monkeypatch):
+    dumping = postgres.dumping
+
+    @contextmanager
+    def slow(*args, **more):
+        with dumping(*args, **more):
+            time.sleep(1.5)
+            yield
+
+    monkeypatch.setattr(postgres, "dumping", slow)
+    impatient = {"options": "-c idle_in_transaction_session_timeout=1s"}
+    database = sa.create_engine(old.config.database_url, poolclass=sa.NullPool, connect_args=impatient)
+
+    with migrations(old.config) as alembic:
+        assert rehearsal.rehearse(database, alembic) is None
 
 
 @on_postgres
