@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 import sqlalchemy as sa
 
 from app.engine import payloads, weights
-from app.engine.bulk import execute_all
 from app.engine.weights import Change
 from app.errors import ConflictError
 from app.models import Event, Run, StepKind, Task
@@ -49,9 +48,7 @@ def strip_runs(connection: sa.Connection, rows: Sequence[Any], now: datetime) ->
     payloads.forget(connection, family.payloads_of_tasks(connection))
     connection.execute(_strip(Task.run_id.in_(family.ids), Task.kind == StepKind.ACTION, now=now))
     _strip_events(connection, family.last_seen_by_these(), {"data": note(now), "removed_at": now})
-    left = weights.of_runs(connection, rows)
-    sizes = [{"run": row.id, "size": left[row.id], "now": now} for row in rows]
-    execute_all(connection, _STRIPPED_RUN, sizes)
+    left = _lighter(connection, Run, Run.id.in_(family.ids), bytes=weights.RUN, removed_at=now)
     weights.count(
         connection, [Change(row.workspace_id, row.rule_id, 0, left[row.id] - row.bytes) for row in rows]
     )
@@ -73,9 +70,7 @@ def strip_tasks(connection: sa.Connection, rows: Sequence[Any], now: datetime) -
     ids = [row.id for row in rows]
     payloads.forget(connection, [row.payload_id for row in rows if row.payload_id])
     connection.execute(_strip(Task.id.in_(ids), now=now))
-    left = weights.of_tasks(connection, ids)
-    sizes = [{"task": row.id, "size": left[row.id], "now": now} for row in rows]
-    execute_all(connection, _STRIPPED_TASK, sizes)
+    left = _lighter(connection, Task, Task.id.in_(ids), bytes=weights.TASK, removed_at=now)
     changes = [Change(row.workspace_id, API_TASKS, 0, left[row.id] - row.bytes) for row in rows]
     weights.count(connection, changes)
     return Gone(len(rows), sum(row.bytes - left[row.id] for row in rows))
@@ -172,6 +167,12 @@ def _strip_events(connection: sa.Connection, events: Sequence[Any], values: Mapp
     connection.execute(sa.update(Event).where(which).values(payload_id=None, **values))
 
 
+def _lighter(connection: sa.Connection, model: Any, which: Any, **values: Any) -> dict[str, int]:
+    """What those take whose data were removed just now, by id."""
+    change = sa.update(model).where(which).values(values)
+    return dict(iter(connection.execute(change.returning(model.id, model.bytes))))
+
+
 def _strip(*which: Any, now: datetime) -> Any:
     """What was not there does not become a note."""
     text = sa.literal(note(now), Task.params.type)
@@ -182,13 +183,6 @@ def _strip(*which: Any, now: datetime) -> Any:
 
 _PAYLOADS = sa.select(Task.payload_id).where(
     Task.run_id.in_(sa.bindparam("runs", expanding=True)), Task.payload_id.is_not(None)
-)
-_NOW = sa.bindparam("now", type_=Run.__table__.c.removed_at.type)
-_STRIPPED_RUN = (
-    sa.update(Run).where(Run.id == sa.bindparam("run")).values(bytes=sa.bindparam("size"), removed_at=_NOW)
-)
-_STRIPPED_TASK = (
-    sa.update(Task).where(Task.id == sa.bindparam("task")).values(bytes=sa.bindparam("size"), removed_at=_NOW)
 )
 
 

@@ -1,12 +1,11 @@
 """What rows take: a run, or a task of the API, is weighed once after its end and counted in its workspace."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
 
-from app.engine.bulk import execute_all
 from app.engine.upsert import upsert
 from app.models import Event, Payload, Run, Storage, Task
 from app.models.storage import API_TASKS
@@ -48,45 +47,22 @@ def count(connection: sa.Connection, changes: Iterable[Change]) -> None:
 
 def weigh_runs(connection: sa.Connection, limit: int) -> int:
     """Some of those that have ended; how many."""
-    rows = connection.execute(_UNWEIGHED_RUNS, {"most": limit}).all()
-    found = of_runs(connection, rows)
-    execute_all(connection, _SET_RUN, [{"run": row.id, "size": found[row.id]} for row in rows])
-    count(connection, [Change(row.workspace_id, row.rule_id, 1, found[row.id]) for row in rows])
+    rows = connection.execute(_WEIGH_RUNS, {"most": limit}).all()
+    count(connection, [Change(row.workspace_id, row.rule_id, 1, row.bytes) for row in rows])
     return len(rows)
 
 
 def weigh_tasks(connection: sa.Connection, limit: int) -> int:
     """Some of the API's that have ended; how many."""
-    rows = connection.execute(_UNWEIGHED_TASKS, {"most": limit}).all()
-    found = of_tasks(connection, [row.id for row in rows])
-    execute_all(connection, _SET_TASK, [{"task": row.id, "size": found[row.id]} for row in rows])
-    count(connection, [Change(row.workspace_id, API_TASKS, 1, found[row.id]) for row in rows])
+    rows = connection.execute(_WEIGH_TASKS, {"most": limit}).all()
+    count(connection, [Change(row.workspace_id, API_TASKS, 1, row.bytes) for row in rows])
     return len(rows)
-
-
-def of_runs(connection: sa.Connection, rows: Sequence[Any]) -> dict[str, int]:
-    """By id; `rows` have `id` and `event_id`. An event counts with the newest of its runs."""
-    run_ids, event_ids = [row.id for row in rows], list({row.event_id for row in rows})
-    tasks: dict[str, Any] = dict(iter(connection.execute(_TASKS_OF_RUNS, {"ids": run_ids})))
-    events: dict[str, Any] = dict(iter(connection.execute(_EVENTS, {"ids": event_ids})))
-    newest = set(connection.scalars(_NEWEST_RUNS, {"ids": event_ids}))
-    return {
-        row.id: RUN_BYTES
-        + int(tasks.get(row.id, 0))
-        + (int(events.get(row.event_id, 0)) if row.id in newest else 0)
-        for row in rows
-    }
-
-
-def of_tasks(connection: sa.Connection, ids: Sequence[str]) -> dict[str, int]:
-    found: Mapping[str, Any] = dict(iter(connection.execute(_TASKS, {"ids": ids})))
-    return {task_id: int(size) for task_id, size in found.items()}
 
 
 def open_bytes(connection: sa.Connection, event_ids: Sequence[str]) -> list[int]:
     """What runs of these events take that have just begun."""
-    sizes = connection.execute(_EVENTS, {"ids": event_ids})
-    return [RUN_BYTES + TASK_BYTES + int(size) for _, size in sizes]
+    sizes = connection.scalars(sa.select(_EVENT).where(Event.id.in_(event_ids)))
+    return [RUN_BYTES + TASK_BYTES + int(size) for size in sizes]
 
 
 def _value(column: Any) -> Any:
@@ -98,48 +74,51 @@ def _paged(size: Any) -> Any:
     return size + sa.case((size > _PAGE_BYTES, _HALF_A_PAGE), else_=0)
 
 
-def _values(*columns: Any) -> Any:
-    total: Any = _paged(sa.func.coalesce(Payload.bytes, 0))
+def _values(model: Any, *columns: Any) -> Any:
+    payload = sa.select(_paged(Payload.bytes)).where(Payload.id == model.payload_id).correlate(model)
+    total: Any = sa.func.coalesce(payload.scalar_subquery(), 0)
     for column in columns:
         total += _value(column)
     return total
 
 
-_TASK: Any = (
+# What a row takes, for an UPDATE or a SELECT of it.
+TASK: Any = (
     TASK_BYTES
     + ATTEMPT_BYTES * (Task.attempt + Task.lost)
-    + _values(Task.params, Task.params_sealed, Task.output, Task.cause)
+    + _values(Task, Task.params, Task.params_sealed, Task.output, Task.cause)
 )
-_IDS: Any = sa.bindparam("ids", expanding=True)
-_TASKS = sa.select(Task.id, _TASK).outerjoin(Payload, Payload.id == Task.payload_id).where(Task.id.in_(_IDS))
-_TASKS_OF_RUNS = (
-    sa.select(Task.run_id, sa.func.sum(_TASK))
-    .outerjoin(Payload, Payload.id == Task.payload_id)
-    .where(Task.run_id.in_(_IDS))
-    .group_by(Task.run_id)
+_EVENT: Any = EVENT_BYTES + _values(Event, Event.data, Event.key)
+_NEWER = Run.__table__.alias("newer_run")
+_HAS_NEWER = sa.exists().where(_NEWER.c.event_id == Run.event_id, _NEWER.c.id > Run.id).correlate(Run)
+_ITS_TASKS = sa.select(sa.func.sum(TASK)).where(Task.run_id == Run.id).correlate(Run)
+_ITS_EVENT = sa.select(_EVENT).where(Event.id == Run.event_id, sa.not_(_HAS_NEWER)).correlate(Run)
+# With its tasks and its event, which counts with the newest of its runs.
+RUN: Any = (
+    RUN_BYTES
+    + sa.func.coalesce(_ITS_TASKS.scalar_subquery(), 0)
+    + sa.func.coalesce(_ITS_EVENT.scalar_subquery(), 0)
 )
-_EVENTS = (
-    sa.select(Event.id, EVENT_BYTES + _values(Event.data, Event.key))
-    .outerjoin(Payload, Payload.id == Event.payload_id)
-    .where(Event.id.in_(_IDS))
-)
-_NEWEST_RUNS = sa.select(sa.func.max(Run.id)).where(Run.event_id.in_(_IDS)).group_by(Run.event_id)
+
+
+def _weighing(model: Any, size: Any, which: Any, *columns: Any) -> Any:
+    due = (
+        sa.select(model.id)
+        .where(model.bytes.is_(None), model.finished_at.is_not(None), which)
+        .order_by(model.id)
+        .limit(sa.bindparam("most"))
+        .with_for_update(skip_locked=True, of=model.__table__)
+        .cte("due")
+    )
+    return (
+        sa.update(model)
+        .where(model.id.in_(sa.select(due.c.id)))
+        .values(bytes=size)
+        .returning(model.workspace_id, model.bytes, *columns)
+    )
+
 
 _GOES_ON = sa.exists().where(Task.run_id == Run.id, Task.finished_at.is_(None))
-_UNWEIGHED_RUNS = (
-    sa.select(Run.id, Run.workspace_id, Run.rule_id, Run.event_id)
-    # A canceled run may have an action under way, whose end is still to be written down.
-    .where(Run.bytes.is_(None), Run.finished_at.is_not(None), sa.not_(_GOES_ON))
-    .order_by(Run.id)
-    .limit(sa.bindparam("most"))
-    .with_for_update(skip_locked=True, of=Run.__table__)
-)
-_UNWEIGHED_TASKS = (
-    sa.select(Task.id, Task.workspace_id)
-    .where(Task.run_id.is_(None), Task.bytes.is_(None), Task.finished_at.is_not(None))
-    .order_by(Task.id)
-    .limit(sa.bindparam("most"))
-    .with_for_update(skip_locked=True)
-)
-_SET_RUN = sa.update(Run).where(Run.id == sa.bindparam("run")).values(bytes=sa.bindparam("size"))
-_SET_TASK = sa.update(Task).where(Task.id == sa.bindparam("task")).values(bytes=sa.bindparam("size"))
+# A canceled run may have an action under way, whose end is still to be written down.
+_WEIGH_RUNS = _weighing(Run, RUN, sa.not_(_GOES_ON), Run.rule_id)
+_WEIGH_TASKS = _weighing(Task, TASK, Task.run_id.is_(None))

@@ -111,6 +111,19 @@ def test_a_large_value_counts_where_it_lies(bench, armed):
     assert 300_000 < bench.row(Run).bytes < 320_000
 
 
+def test_an_event_counts_with_the_newest_of_its_own_runs(bench, armed):
+    run_again = happen(bench, armed)
+    happen(bench, armed)
+    replay(bench, run_again.run_id)
+    bench.work()
+
+    weigh(bench)
+
+    older, other, newer = (run.bytes for run in sorted(bench.rows(Run), key=lambda run: run.id))
+    assert other == newer
+    assert older < newer - 20_000
+
+
 def test_a_canceled_run_waits_for_its_action_to_end_before_it_is_weighed(bench, armed):
     receipt = bench.accept(armed, HEAVY)
     (task,) = bench.claim()
