@@ -158,7 +158,7 @@ def _insert_events(connection: sa.Connection, rows: Sequence[dict[str, Any]]) ->
 
 
 _EVENT_ONCE = insert_once(Event, "source", "key")
-_TASK_ONCE = insert_once(Task, "workspace_id", "idempotency_key")
+_TASK_ONCE = insert_once(Task, "workspace_id", "idempotency_key", where="idempotency_key IS NOT NULL")
 
 
 def _count_duplicate(connection: sa.Connection, source: str, key: str) -> Receipt:

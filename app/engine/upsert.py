@@ -26,15 +26,17 @@ def upsert(
     connection.execute(insert.values(row).on_conflict_do_update(index_elements=unique, set_=change))
 
 
-def insert_once(model: Any, *unique: str) -> dict[str, Any]:
+def insert_once(model: Any, *unique: str, where: str | None = None) -> dict[str, Any]:
     """By dialect, for what would break the unique columns, or any unique index where none are named.
 
+    `where` is that of a unique index that holds only some rows.
     `rowcount` of an INSERT is kept only where it is asked for.
     """
+    some = None if where is None else sa.text(where)
     inserts: dict[str, Any] = {"sqlite": insert_sqlite(model), "postgresql": insert_pg(model)}
     return {
-        name: insert.on_conflict_do_nothing(index_elements=unique or None).execution_options(
-            preserve_rowcount=True
-        )
+        name: insert.on_conflict_do_nothing(
+            index_elements=unique or None, index_where=some
+        ).execution_options(preserve_rowcount=True)
         for name, insert in inserts.items()
     }

@@ -60,6 +60,6 @@ class JsonText(TypeDecorator[Any]):
         return None if value is None else json.loads(value)
 
 
-def partial_index(name: str, *columns: Any, where: str) -> Index:
+def partial_index(name: str, *columns: Any, where: str, unique: bool = False) -> Index:
     """An index of the rows for which `where` holds, on both databases."""
-    return Index(name, *columns, sqlite_where=text(where), postgresql_where=text(where))
+    return Index(name, *columns, unique=unique, sqlite_where=text(where), postgresql_where=text(where))

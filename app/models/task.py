@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, desc
+from sqlalchemy import BigInteger, ForeignKey, String, UniqueConstraint, desc
 from sqlalchemy.orm import Mapped, mapped_column
 
 from app.models.base import Base, Instant, JsonText, partial_index
@@ -14,8 +14,13 @@ class Task(Base):
     __tablename__ = "tasks"
     __table_args__ = (
         UniqueConstraint("run_id", "path"),
-        Index("uq_tasks_idempotency", "workspace_id", "idempotency_key", unique=True),
-        Index("ix_tasks_workspace", "workspace_id", "id"),
+        partial_index(
+            "uq_tasks_idempotency",
+            "workspace_id",
+            "idempotency_key",
+            unique=True,
+            where="idempotency_key IS NOT NULL",
+        ),
         partial_index(
             "ix_tasks_queued", "queue_id", desc("priority"), "due_at", "id", where="state = 'queued'"
         ),
@@ -23,7 +28,8 @@ class Task(Base):
         partial_index("ix_tasks_suspect", "due_at", where="state = 'queued' AND lost >= 2"),
         partial_index("ix_tasks_waiting", "due_at", where="state = 'waiting'"),
         partial_index("ix_tasks_running", "lease_until", where="state = 'running'"),
-        partial_index("ix_tasks_worker", "worker_id", where="state = 'running'"),
+        # How many of a queue ended lately.
+        partial_index("ix_tasks_finished", "queue_id", "finished_at", where="finished_at IS NOT NULL"),
         # Tasks from the API are few among those of runs.
         partial_index("ix_tasks_alone", "workspace_id", "id", where="run_id IS NULL"),
         partial_index("ix_tasks_uncertain", "workspace_id", where="state = 'uncertain'"),
