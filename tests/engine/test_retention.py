@@ -1,7 +1,9 @@
 """What goes and what stays: by days, by number, by budget; in whatever order things happen."""
 
 import dataclasses
+import random
 import time
+from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from app import clock
 from app.database import write_connection
-from app.engine import gauge, life, removal, retention, sweep, weights
+from app.engine import gauge, life, removal, retention, shrink, sweep, weights
 from app.engine.batches import Stretch
 from app.engine.enqueue import Arrival, store_events
 from app.engine.hold import begin
@@ -37,6 +39,8 @@ from tests.engine.conftest import only_if, step, workspace
 
 HEAVY = {"text": "x" * 20_000}
 LARGE = {"text": "x" * 100_000}
+# No database makes it smaller by itself.
+DENSE = {"text": random.Random(1).randbytes(50_000).hex()}
 NOTE = "removed to save space on "
 
 
@@ -428,6 +432,12 @@ def file_bytes(engine):
     return Path(engine.database.url.database).stat().st_size
 
 
+def files_bytes(engine):
+    """Of PostgreSQL."""
+    with engine.database.connect() as connection:
+        return connection.scalar(sa.text("SELECT pg_database_size(current_database())"))
+
+
 def test_many_runs_stay_within_a_small_budget_and_the_file_becomes_smaller(bench, armed):
     allow(bench, budget_bytes=2_000_000)
     for first in range(0, 200, 50):
@@ -449,7 +459,7 @@ def test_many_runs_stay_within_a_small_budget_and_the_file_becomes_smaller(bench
 
 def test_the_room_of_removed_rows_is_given_back_in_small_steps(bench, armed):
     if bench.engine.database.dialect.name != "sqlite":
-        pytest.skip("PostgreSQL leaves it to autovacuum")
+        pytest.skip("PostgreSQL's files stay as they are")
     for _ in range(20):
         happen(bench, armed, data=LARGE)
     allow(bench, budget_bytes=1)
@@ -463,6 +473,67 @@ def test_the_room_of_removed_rows_is_given_back_in_small_steps(bench, armed):
         free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
         whole = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
     assert free <= max(64, whole * 0.06)
+
+
+def vacuums(bench):
+    """How often the large values were vacuumed."""
+    with bench.engine.database.connect() as connection:
+        return connection.scalar(
+            sa.text("SELECT vacuum_count FROM pg_stat_user_tables WHERE relname = 'payloads'")
+        )
+
+
+def until_vacuumed(bench, times):
+    """A connection tells what it left dead at its next statement, but once a second at most."""
+    database, until = bench.engine.database, time.monotonic() + 15
+    while vacuums(bench) < times and time.monotonic() < until:
+        time.sleep(0.3)
+        with ExitStack() as all_of_them:
+            for _ in range(database.pool.checkedin()):
+                all_of_them.enter_context(database.connect()).execute(sa.text("SELECT 1"))
+        shrink.reuse(database)
+
+
+@pytest.fixture
+def soon_vacuumed(bench, monkeypatch):
+    if bench.engine.database.dialect.name == "sqlite":
+        pytest.skip("SQLite uses freed room at once")
+    monkeypatch.setattr(shrink, "_DEAD_BYTES", 1_000_000)
+    allow(bench, budget_bytes=1)
+    with write_connection(bench.engine.database) as connection:
+        connection.execute(sa.text("SELECT pg_stat_reset_single_table_counters('payloads'::regclass)"))
+
+
+@pytest.mark.usefixtures("soon_vacuumed")
+def test_the_room_of_removed_rows_is_used_again(bench, armed, monkeypatch):
+    monkeypatch.setattr(shrink, "_VACUUM_EVERY_S", 0)
+    sizes = []
+    for times in (1, 2):
+        for _ in range(20):
+            happen(bench, armed, data=DENSE)
+        press(bench)
+        until_vacuumed(bench, times)
+        sizes.append(files_bytes(bench.engine))
+
+    assert vacuums(bench) >= 2
+    assert sizes[1] - sizes[0] < 2_000_000
+
+
+@pytest.mark.usefixtures("soon_vacuumed")
+def test_a_vacuum_is_not_repeated_at_once_where_it_could_not_do_much(bench, armed):
+    with bench.engine.database.connect() as onlooker:
+        # As a backup does: what was there when it began stays for it.
+        onlooker.execute(sa.text("SET idle_in_transaction_session_timeout = 0"))
+        onlooker.commit()
+        onlooker.execution_options(isolation_level="REPEATABLE READ").execute(sa.select(Run.id)).all()
+        for _ in range(20):
+            happen(bench, armed, data=DENSE)
+        press(bench)
+
+        until_vacuumed(bench, 1)
+        shrink.reuse(bench.engine.database)
+
+    assert vacuums(bench) == 1
 
 
 def test_a_batch_grows_while_it_is_quick_and_shrinks_when_it_is_not(bench):
