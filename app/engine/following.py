@@ -48,7 +48,7 @@ def follow(task: Claimed, place: Place, *, goes_on: bool = True) -> Following:
     """The next step: in the same worker where it `goes_on`, else queued; in the queue that it names, or this one."""
     now, same_queue = clock.now(), place.queue is None
     mine = same_queue and goes_on
-    row = step_row(task.workspace_id, str(task.run_id), place)
+    row = step_row(task.workspace_id, task.rule_id, str(task.run_id), place)
     row |= {"worker_id": None, "lease_until": None, "started_at": None}
     if mine:
         row |= {

@@ -147,12 +147,12 @@ def settle(
 def _go_on(connection: sa.Connection, task: Any) -> None:
     """Queue the step after one that was settled."""
     run_id = str(task.run_id)
-    version_id = connection.scalar(sa.select(Run.version_id).where(Run.id == run_id))
-    following = flow.after(flow.definition(connection, str(version_id)), task.path)
+    run = connection.execute(sa.select(Run.rule_id, Run.version_id).where(Run.id == run_id)).one()
+    following = flow.after(flow.definition(connection, run.version_id), task.path)
     if following is None:
         record.finish_run(connection, run_id, State.SUCCEEDED)
         return
-    start.queue_steps(connection, [(task.workspace_id, run_id, following)])
+    start.queue_steps(connection, [(task.workspace_id, run.rule_id, run_id, following)])
     record.mark_run(connection, run_id, State.QUEUED, None)
 
 
@@ -216,7 +216,7 @@ def _replay_from(
     for row in kept:
         copied = row._asdict() | {"id": ids.new("tsk"), "run_id": again.run_id, "idempotency_key": None}
         connection.execute(sa.insert(Task), copied)
-    start.queue_steps(connection, [(again.workspace_id, again.run_id, place)])
+    start.queue_steps(connection, [(again.workspace_id, again.rule_id, again.run_id, place)])
 
 
 def release_held(connection: sa.Connection, connection_id: str) -> int:

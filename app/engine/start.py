@@ -33,7 +33,7 @@ def start_runs(connection: sa.Connection, starts: Sequence[Start]) -> None:
     queue_steps(
         connection,
         [
-            (start.workspace_id, start.run_id, place)
+            (start.workspace_id, start.rule_id, start.run_id, place)
             for start, place in zip(starts, places, strict=True)
             if place and not _is_loop(start)
         ],
@@ -78,12 +78,13 @@ def store_run(connection: sa.Connection, start: Start, state: State) -> None:
     connection.execute(_INSERT_RUN, run_row(start, state))
 
 
-def step_row(workspace_id: str, run_id: str, place: flow.Place) -> dict[str, Any]:
+def step_row(workspace_id: str, rule_id: str, run_id: str, place: flow.Place) -> dict[str, Any]:
     """The columns of a queued task for a rule's step, but for its queue."""
     now = clock.now()
     return {
         "id": ids.new("tsk"),
         "workspace_id": workspace_id,
+        "rule_id": rule_id,
         "run_id": run_id,
         "path": place.path,
         "step": place.key,
@@ -101,9 +102,9 @@ def step_row(workspace_id: str, run_id: str, place: flow.Place) -> dict[str, Any
     }
 
 
-def queue_steps(connection: sa.Connection, steps: Sequence[tuple[str, str, flow.Place]]) -> None:
-    """`steps`: workspace, run and place of each."""
-    rows = [step_row(*step) | queue_names(step[0], step[2]) for step in steps]
+def queue_steps(connection: sa.Connection, steps: Sequence[tuple[str, str, str, flow.Place]]) -> None:
+    """`steps`: workspace, rule, run and place of each."""
+    rows = [step_row(*step) | queue_names(step[0], step[3]) for step in steps]
     execute_all(connection, _INSERT_STEP, rows)
 
 
@@ -134,7 +135,7 @@ def queue_named() -> Any:
 
 
 STEP_COLUMNS = (
-    "id", "workspace_id", "run_id", "path", "step", "kind", "action", "connection_id", "state", "priority",
+    "id", "workspace_id", "rule_id", "run_id", "path", "step", "kind", "action", "connection_id", "state", "priority",
     "due_at", "attempt", "max_attempts", "lost", "fence", "created_at",
 )  # fmt: skip
 _INSERT_STEP = sa.insert(Task).values(queue_id=queue_named())

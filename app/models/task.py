@@ -24,6 +24,16 @@ class Task(Base):
         partial_index(
             "ix_tasks_queued", "queue_id", desc("priority"), "due_at", "id", where="state = 'queued'"
         ),
+        # The same of each rule.
+        partial_index(
+            "ix_tasks_queued_of_rule",
+            "queue_id",
+            "rule_id",
+            desc("priority"),
+            "due_at",
+            "id",
+            where="state = 'queued'",
+        ),
         # Those that two workers died with; see engine.policy.
         partial_index("ix_tasks_suspect", "due_at", where="state = 'queued' AND lost >= 2"),
         partial_index("ix_tasks_waiting", "due_at", where="state = 'waiting'"),
@@ -53,6 +63,8 @@ class Task(Base):
     queue_id: Mapped[str] = mapped_column(ForeignKey("queues.id"))
     # Null for a task enqueued over the API.
     run_id: Mapped[str | None] = mapped_column(ForeignKey("runs.id", ondelete="CASCADE"))
+    # Of its run; empty for a task enqueued over the API, and for one that an older release put down.
+    rule_id: Mapped[str] = mapped_column(default="", server_default="")
     # Its place in the rule's tree: `3`, later `3.yes.1`, `4[17].2`.
     path: Mapped[str]
     step: Mapped[str | None]

@@ -3,10 +3,11 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
+import sqlalchemy as sa
 import time_machine
 
 from app import clock
-from app.engine import claim
+from app.engine import claim, crowd
 from app.engine.commit import GroupCommit
 from app.models import Queue, Run, Task
 from tests.engine.conftest import WORKER, step, workspace
@@ -14,6 +15,19 @@ from tests.engine.conftest import WORKER, step, workspace
 
 def taken(tasks) -> list[str]:
     return [task.id for task in tasks]
+
+
+@pytest.fixture
+def statements(bench):
+    """What the database is told from now on."""
+    told = []
+
+    def note(_connection, _cursor, statement, *_more):
+        told.append(statement)
+
+    sa.event.listen(bench.engine.database, "before_cursor_execute", note)
+    yield told
+    sa.event.remove(bench.engine.database, "before_cursor_execute", note)
 
 
 def test_a_claimed_task_runs_under_a_lease_with_a_new_fence(bench):
@@ -148,6 +162,67 @@ def test_priority_among_queues_gets_the_larger_part(bench):
 
     assert len(queues) == 20
     assert queues.count(urgent) >= 14
+
+
+def test_a_rule_with_many_tasks_keeps_no_other_rule_from_starting(bench):
+    noisy, other = bench.arm(step("slow")), bench.arm(step("quick"))
+    for _ in range(30):
+        bench.accept(noisy)
+    single = bench.accept(other)
+
+    claimed = bench.claim(4)
+
+    assert [task.run_id for task in claimed].count(single.run_id) == 1
+    assert {task.rule_id for task in claimed} == {noisy.rule_id, other.rule_id}
+    assert len(claimed) == 4
+
+
+def test_a_rule_with_many_tasks_keeps_none_of_the_api_from_starting_and_they_not_it(bench):
+    noisy = bench.arm(step("slow"))
+    for _ in range(10):
+        bench.accept(noisy)
+    single = bench.task()
+    for _ in range(10):
+        bench.task(priority=5)
+
+    claimed = bench.claim(8)
+
+    assert sum(task.rule_id == "" for task in claimed) == 6
+    assert sum(task.rule_id == noisy.rule_id for task in claimed) == 2
+    assert single not in taken(claimed)
+
+
+def test_where_there_is_a_place_for_each_nothing_is_asked_by_rule(bench, statements):
+    first, second = bench.arm(step("one")), bench.arm(step("two"))
+    ids = [bench.accept(armed).run_id for armed in (first, second, first)]
+
+    claimed = bench.claim(3)
+
+    assert sorted(task.run_id for task in claimed) == ids
+    assert sum("UPDATE tasks" in statement for statement in statements) == 1
+
+
+def test_of_many_rules_chance_decides_whose_turn_it_is(bench):
+    rules = [bench.arm(step("each")) for _ in range(25)]
+    for armed in rules:
+        bench.accept(armed)
+
+    with bench.engine.database.connect() as connection:
+        turns = [crowd.shares(connection, bench.queue_id, 8) for _ in range(100)]
+        enough = crowd.shares(connection, bench.queue_id, 25)
+
+    assert all(list(turn.values()) == [1] * 4 for turn in turns)
+    assert {rule_id for turn in turns for rule_id in turn} == {armed.rule_id for armed in rules}
+    assert enough == {}
+
+
+def test_the_next_step_is_of_the_same_rule(bench):
+    armed = bench.arm(step("one"), step("two"))
+    bench.accept(armed)
+
+    bench.work()
+
+    assert {task.rule_id for task in bench.rows(Task)} == {armed.rule_id}
 
 
 def test_the_longest_unserved_among_equals_comes_first(bench):
