@@ -4,19 +4,17 @@ import ipaddress
 import re
 import socket
 import time
-from collections.abc import Callable, Container, Iterator, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass
-from threading import Thread
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 import idna
 
 from app.sdk.errors import RejectedError, TemporaryError
+from app.sdk.lookups import Lookups, Resolver
 
 IPAddress: TypeAlias = ipaddress.IPv4Address | ipaddress.IPv6Address
 Address: TypeAlias = tuple[socket.AddressFamily, tuple[Any, ...]]
-Resolver: TypeAlias = Callable[[str, int], Sequence[tuple[Any, ...]]]
 
 SMTP_PORTS = frozenset({25, 465, 587, 2525})
 IMAP_PORTS = frozenset({143, 993})
@@ -117,6 +115,7 @@ class AddressGuard:
     allow_private: bool = False
     blocked: tuple[tuple[str, int], ...] = ()
     resolver: Resolver | None = None
+    _lookups: Lookups = field(default_factory=Lookups, compare=False, repr=False)
 
     def resolve(
         self, host: str, port: int, timeout: float = 10.0, *, ports: Container[int] | None = None
@@ -160,7 +159,7 @@ class AddressGuard:
         if literal:
             return [literal]
         try:
-            found = _within(timeout, self.resolver or _system_resolver, name, port)
+            found = self._lookups.within(timeout, self.resolver or _system_resolver, name, port)
         except TimeoutError:
             raise TemporaryError(f"the name {typed} could not be resolved in time", sent=False) from None
         except (OSError, UnicodeError):
@@ -260,17 +259,3 @@ def _open(family: socket.AddressFamily, sockaddr: tuple[Any, ...], timeout: floa
 
 def _system_resolver(host: str, port: int) -> Sequence[tuple[Any, ...]]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-
-
-def _within(seconds: float, resolver: Resolver, name: str, port: int) -> Sequence[tuple[Any, ...]]:
-    """`getaddrinfo` knows no timeout: it runs aside (under gevent a greenlet), left behind when late."""
-    answer: Future[Sequence[tuple[Any, ...]]] = Future()
-    Thread(target=_fulfil, args=(answer, resolver, name, port), daemon=True).start()
-    return answer.result(timeout=max(seconds, 0))
-
-
-def _fulfil(answer: Future[Sequence[tuple[Any, ...]]], resolver: Resolver, name: str, port: int) -> None:
-    try:
-        answer.set_result(resolver(name, port))
-    except (OSError, UnicodeError) as error:
-        answer.set_exception(error)
