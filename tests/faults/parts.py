@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,14 +24,18 @@ def _tied(words: Sequence[str], **more: Any) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(words, preexec_fn=tie_to(os.getpid()), **more)  # noqa: PLW1509 - nothing forks beside
 
 
+@dataclass
 class TiedServer(Server):
-    """Ends with the process that plays the scenario, however that one ends."""
+    """Ends with the process that plays the scenario, however that one ends. `behind`: words before its command."""
+
+    behind: Sequence[str] = ()
 
     def start(self) -> None:
         with (self.home / "server.log").open("ab") as log:
             self.process = _tied(
-                [sys.executable, "-m", "deploy.supervise"], cwd=ROOT, env=self.env, stdout=log, stderr=log
-            )
+                [*self.behind, sys.executable, "-m", "deploy.supervise"],
+                cwd=ROOT, env=self.env, stdout=log, stderr=log,
+            )  # fmt: skip
         wait_until(self.answers, seconds=90, what="the server answers")
 
 

@@ -17,6 +17,7 @@ from tests.faults import points
 from tests.faults.databases import Databases, driven
 from tests.faults.facts import Hurt, Vitals
 from tests.faults.generator import Generator, Lane
+from tests.faults.names import Names
 from tests.faults.parts import Redis, is_alive, vitals_of
 from tests.faults.provider import Provider
 from tests.live import Server, wait_until
@@ -50,6 +51,7 @@ class Stage:
     # Causes that the scenario brings about on purpose.
     restarts_meant: int = 0
     before: list[Vitals] = field(default_factory=list)
+    names: Names | None = None
 
     # --- what is set up
 

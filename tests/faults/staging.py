@@ -5,7 +5,7 @@ import random
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any
 
 from tests.faults import points
 from tests.faults.databases import Databases
+from tests.faults.names import Names
 from tests.faults.parts import Redis, TiedServer
 from tests.faults.provider import Provider
 from tests.faults.server import SECRETS, Stage
@@ -31,6 +32,8 @@ class Setting:
     workers: int = 2
     # The SQLite file on a disk of its own, of that size.
     disk_bytes: int = 0
+    # The names that its name server answers; any other hangs. None: the machine's own.
+    names: Sequence[str] | None = None
 
 
 def base_environ() -> dict[str, str]:
@@ -46,6 +49,7 @@ def staged(setting: Setting, databases: Databases, home: Path, *, seed: int, eve
     plan.write(home / "faults")
     store = Redis(home)
     provider = Provider(home, setting.provider)
+    names = None if setting.names is None else Names(home, setting.names)
     try:
         with _disk(home, setting.disk_bytes) as disk, databases.fresh(disk) as url:
             env = base_environ() | {
@@ -54,11 +58,12 @@ def staged(setting: Setting, databases: Databases, home: Path, *, seed: int, eve
                 "WORKERS": str(setting.workers), "PYTHONPATH": f"{_WEAVE}",
                 "BITQUEUE_FAULTS": str(home / "faults"), **setting.environ,
             }  # fmt: skip
-            server = TiedServer(home, port, env)
+            server = TiedServer(home, port, env, behind=names.namespace() if names else ())
             server.start()
             try:
                 rng = random.Random(seed)
                 stage = Stage(home, server, store, provider, databases, rng, events, databases.key)
+                stage.names = names
                 _wait_for_workers(stage, setting.workers)
                 yield stage
             finally:
@@ -66,6 +71,8 @@ def staged(setting: Setting, databases: Databases, home: Path, *, seed: int, eve
     finally:
         provider.close()
         store.close()
+        if names:
+            names.close()
 
 
 @contextmanager

@@ -3,16 +3,19 @@
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
 
+from tests.faults.generator import Lane
 from tests.faults.points import Plan
 from tests.faults.provider import OK, Entry
 from tests.faults.recovery import percentile
 from tests.faults.registry import scenario
 from tests.faults.server import Stage
 from tests.faults.staging import Setting
+from tests.live import wait_until
 
 _FAST = Plan(fast_retries=True)
 
@@ -68,6 +71,69 @@ def the_provider_never_answers(stage: Stage) -> None:
     asked, sent = stage.uncertain_of("once"), len(_by_order(stage, "once"))
     stage.expect(asked == sent, f"of {sent} that may not be repeated only {asked} are uncertain")
     stage.notes.append(f"longest attempt {max(taken, default=0):.1f} s")
+
+
+@scenario(
+    "F18b",
+    "the name server leaves names unanswered, then answers",
+    "2 4",
+    setting=Setting(_FAST, names=["known.test"]),
+    events=400,
+)
+def names_hang(stage: Stage) -> None:
+    url = stage.provider.url
+    # A name of its own for each order, and one name for all.
+    hanging = [
+        stage.lane(name, repeatable=False, deadline_s=3, url=url(name, host))
+        for name, host in (("each", "{{ event.order }}.test"), ("same", "same.test"))
+    ]
+    others = [
+        stage.lane(name, repeatable=False, url=url(name, host))
+        for name, host in (("named", "known.test"), ("address", "127.0.0.1"))
+    ]
+    began_s = time.time()
+    stage.send(rate=60, count=stage.events * 3 // 4, lanes=hanging)
+    time.sleep(1.0)
+    load = stage.send(rate=stage.events / 40, count=stage.events // 4, lanes=others)
+    load.join()
+    wait_until(
+        lambda: _open_of(stage, others) == 0 or time.time() > began_s + 60, seconds=60, what="others end"
+    )
+    _expect_bounded(stage)
+    assert stage.names is not None
+    stage.names.answer_all()
+    stage.quiet(200)
+    states = stage.states()
+    stage.expect(set(states) == {"succeeded"}, f"not all succeeded once names were answered: {states}")
+
+
+def _open_of(stage: Stage, lanes: Sequence[Lane]) -> int:
+    return sum(
+        stage.rows(
+            "SELECT count(*) FROM runs JOIN rules ON rules.id = runs.rule_id "
+            "WHERE rules.name = :name AND runs.finished_at IS NULL",
+            name=lane.name,
+        )[0][0]
+        for lane in lanes
+    )
+
+
+def _expect_bounded(stage: Stage) -> None:
+    """While names hang: attempts end at their deadline, other rules' soon, and nothing is in doubt."""
+    took: dict[str, list[float]] = {}
+    for name, created, started, finished in stage.rows(
+        "SELECT u.name, t.created_at, a.started_at, a.finished_at FROM attempts a JOIN tasks t ON t.id = a.task_id "
+        "JOIN runs r ON r.id = t.run_id JOIN rules u ON u.id = r.rule_id WHERE a.finished_at IS NOT NULL"
+    ):
+        kind = "hanging" if name in {"each", "same"} else name
+        since = started if kind == "hanging" else created
+        took.setdefault(kind, []).append((finished - since) / 1e6)
+    for kind, most_s in (("hanging", 5.0), ("named", 2.0), ("address", 2.0)):
+        longest = percentile(took.get(kind, []), 99)
+        stage.notes.append(f"{kind}: {len(took.get(kind, []))} attempts, p99 {longest:.1f} s")
+        stage.expect(took.get(kind), f"no attempt of {kind} ended while names hung")
+        stage.expect(longest < most_s, f"{kind}: {longest:.1f} s (p99), more than {most_s:.0f} s")
+    stage.expect(not stage.states().get("uncertain"), "what was never sent is uncertain")
 
 
 # path → (what Retry-After says, seconds that must be waited at least, whether it is waited out here)
