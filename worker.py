@@ -26,7 +26,7 @@ from rq.serializers import JSONSerializer
 from rq.timeouts import BaseDeathPenalty
 from rq.worker import WorkerStatus
 
-from app import foundation
+from app import foundation, memory
 from app.config import of_this_process
 from app.engine import sweep, tick
 from app.engine.doorbell import DRAIN_QUEUE, TICK_QUEUE, KnownJob, KnownQueue, UnknownJobError, connect
@@ -39,6 +39,8 @@ log = structlog.get_logger()
 # With what comes after it, less than the ten seconds after which hosts send SIGKILL.
 _GRACE_S = 8.0
 _HANGS_S = 30.0
+_WATCH_S = 0.1
+_MB = 1 << 20
 _BEAT_S = 5.0
 _SWEEP_S = 60.0
 # What is over its budget goes more often: data may come fast.
@@ -129,8 +131,11 @@ def every(period_s: float, stopped: Event, call: Callable[[], Any]) -> None:
         stopped.wait(period_s)
 
 
-def watch_hub(hangs_s: float = _HANGS_S) -> None:
-    """End the process when its hub does not turn: a greenlet that never yields would hold every lease."""
+def watch_hub(hangs_s: float = _HANGS_S, *, most_mb: int = 0) -> None:
+    """End the process when its hub does not turn: a greenlet that never yields would hold every lease.
+
+    And when it takes more than `most_mb` (0: as much as there is): the system would end another one as well.
+    """
     turned_at = [time.monotonic()]
 
     def turn() -> None:
@@ -141,13 +146,19 @@ def watch_hub(hangs_s: float = _HANGS_S) -> None:
     def watch() -> None:
         sleep = monkey.get_original("time", "sleep")
         while True:
-            sleep(1)
+            sleep(_WATCH_S)
             if time.monotonic() - turned_at[0] > hangs_s:
-                sys.stderr.write(f"worker_hangs: no greenlet ran for {hangs_s:.0f} s; the process ends\n")
-                os._exit(70)
+                _end(f"worker_hangs: no greenlet ran for {hangs_s:.0f} s")
+            if most_mb and (taken := memory.private_bytes()) > most_mb * _MB:
+                _end(f"worker_eats: it takes {taken // _MB} MB, more than WORKER_MEMORY_MB={most_mb}")
 
     gevent.spawn(turn)
     monkey.get_original("_thread", "start_new_thread")(watch, ())
+
+
+def _end(why: str) -> None:
+    sys.stderr.write(f"{why}; the process ends\n")
+    os._exit(70)
 
 
 def beat(worker: Worker) -> None:
@@ -164,7 +175,7 @@ def main() -> None:
     stopped = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         gevent.signal_handler(number, stopped.set)
-    watch_hub()
+    watch_hub(most_mb=config.worker_memory_mb)
     lanes = [Lane(app, config.redis_url, queue) for queue in (DRAIN_QUEUE, TICK_QUEUE)]
     beat(worker)
     for period_s, call in (

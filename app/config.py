@@ -122,8 +122,7 @@ def _keys(value: SecretStr) -> SecretStr:
     return value
 
 
-def _lower(value: Any) -> Any:
-    return value.lower() if isinstance(value, str) else value
+_LOWER = BeforeValidator(lambda value: value.lower() if isinstance(value, str) else value)
 
 
 class Config(BaseSettings):
@@ -145,13 +144,14 @@ class Config(BaseSettings):
     web_concurrency: int = Field(1, ge=1, le=64)
     workers: int = Field(1, ge=0, le=64)
     worker_concurrency: int = Field(200, ge=1, le=1000)
+    worker_memory_mb: int = Field(2048, ge=0)
     storage_limit_mb: int = Field(0, ge=0, examples=["20000"])
     allow_private_networks: bool = Field(default=False, examples=["true"])
     provider_base_urls: Annotated[
         dict[str, Annotated[str, AfterValidator(_web_address)]], BeforeValidator(_base_urls)
     ] = Field({}, examples=['{"slack": "http://localhost:9000"}'])
-    log_level: Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)] = "info"
-    log_format: Annotated[Literal["text", "json"], BeforeValidator(_lower)] = "text"
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _LOWER] = "info"
+    log_format: Annotated[Literal["text", "json"], _LOWER] = "text"
 
     @classmethod
     def settings_customise_sources(

@@ -72,6 +72,14 @@ def test_every_wrong_setting_is_named_at_once():
     assert all("for example" in sentence for sentence in sentences)
 
 
+def test_a_worker_may_be_given_no_limit_of_memory_but_not_less_than_none():
+    assert load().worker_memory_mb == 2048
+    assert load(WORKER_MEMORY_MB="0").worker_memory_mb == 0
+    (sentence,) = sentences_of(WORKER_MEMORY_MB="-1")
+    assert sentence.startswith("WORKER_MEMORY_MB is wrong: ")
+    assert sentence.endswith("; for example WORKER_MEMORY_MB=2048")
+
+
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
 def test_every_spelling_of_postgresql_becomes_the_one_driver(scheme):
     config = load(DATABASE_URL=f"{scheme}://u:p@db.example/q")

@@ -268,6 +268,30 @@ def test_redis_may_go_and_come_back_empty(place):
     assert process.poll() is None
 
 
+_EATS = """
+import worker, gevent, time
+from app import memory
+from gevent import monkey
+worker.watch_hub(most_mb=memory.private_bytes() // (1 << 20) + MORE)
+gevent.sleep(0.3)
+eaten = b"x" * (100 << 20)
+gevent.sleep(0.5)
+monkey.get_original("time", "sleep")(0.5)
+print("lives")
+"""
+
+
+@pytest.mark.parametrize(("more", "code", "out"), [("50", 70, ""), ("150", 0, "lives\n")])
+def test_a_process_that_takes_more_memory_than_it_may_ends_itself(more, code, out):
+    answer = subprocess.run(
+        [sys.executable, "-c", _EATS.replace("MORE", more)],
+        cwd=CHECKOUT, capture_output=True, text=True, timeout=15, check=False,
+    )  # fmt: skip
+
+    assert (answer.returncode, answer.stdout) == (code, out)
+    assert ("worker_eats: it takes" in answer.stderr) == bool(code)
+
+
 _HANGS = """
 import worker, gevent, time
 from gevent import monkey
