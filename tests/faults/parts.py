@@ -85,6 +85,14 @@ def vitals_of(name: str, pid: int) -> Vitals | None:
     return None
 
 
+def private_bytes(pid: int) -> int:
+    """Of a process that may have ended."""
+    with suppress(OSError, ValueError):
+        _size, resident, shared = Path(f"/proc/{pid}/statm").read_text().split()[:3]
+        return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+    return 0
+
+
 def is_alive(pid: int) -> bool:
     with suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"

@@ -17,6 +17,8 @@ from typing import Any
 _sleep = time.sleep
 _time = time.time
 
+_BITE_BYTES, _MOST_EATEN_BYTES = 16 << 20, 3 << 30
+
 # An action that only processes of a newer release know.
 NEWER = "newer.request"
 
@@ -44,7 +46,8 @@ GUARDS = {
 class Point:
     """`do` at the `first` hit of a process, and each `every` after it, `times` in all processes together.
 
-    `do`: kill, stop (until continued), hold (the whole process, `hold_s`), skip (what was to be called).
+    `do`: kill, stop (until continued), hold (the whole process, `hold_s`), eat (memory, until it is ended for that),
+    skip (what was to be called).
     """
 
     name: str
@@ -90,6 +93,14 @@ def fired(home: Path) -> list[Fired]:
     return [Fired(name, int(pid), float(at_s)) for name, pid, at_s in map(str.split, lines)]
 
 
+def _eat() -> None:
+    """A gigabyte a second; the machine must live on where nothing ends it."""
+    eaten = []
+    while len(eaten) * _BITE_BYTES < _MOST_EATEN_BYTES:
+        eaten.append(b"\x01" * _BITE_BYTES)
+        _sleep(0.01)
+
+
 class Woven:
     """The plan as this process follows it."""
 
@@ -127,6 +138,8 @@ class Woven:
             log.write(f"{point.name} {os.getpid()} {_time()}\n")
         if point.do == "hold":
             _sleep(point.hold_s)
+        elif point.do == "eat":
+            _eat()
         elif point.do != "skip":
             os.kill(os.getpid(), signal.SIGSTOP if point.do == "stop" else signal.SIGKILL)
         return point.do == "skip"

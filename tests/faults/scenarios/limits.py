@@ -1,16 +1,18 @@
 """Actions that kill their worker, and machines with little left."""
 
+import re
 import resource
 import time
 
 from tests.faults.points import Plan, Point
 from tests.faults.registry import scenario
+from tests.faults.scales import Scales
 from tests.faults.server import Stage
 from tests.faults.staging import Setting
 
 
-def _deadly(point: Point) -> Setting:
-    return Setting(Plan(points=[point]), {path: [{"do": "ok", "s": 0.1}] for path in ("/safe",)})
+def _deadly(point: Point, **environ: str) -> Setting:
+    return Setting(Plan(points=[point]), {"/safe": [{"do": "ok", "s": 0.1}]}, environ)
 
 
 def _expect_one_failed(stage: Stage) -> None:
@@ -51,6 +53,33 @@ def an_action_spins(stage: Stage) -> None:
     stage.quiet(200)
     stage.heed_points()
     _expect_one_failed(stage)
+
+
+_MEMORY_MB = 400
+
+
+@scenario(
+    "F24c",
+    "an action that eats memory",
+    "2",
+    setting=_deadly(
+        Point("in_action", do="eat", given="deadly", times=9, process="worker.py"),
+        WORKER_MEMORY_MB=str(_MEMORY_MB),
+    ),
+)
+def an_action_eats_memory(stage: Stage) -> None:
+    safe, deadly = stage.lane("safe", repeatable=True), stage.lane("deadly", repeatable=True)
+    with Scales(stage, every_s=0.05) as scales:
+        stage.send(rate=stage.pace(50), lanes=[safe])
+        stage.send(rate=1, count=1, lanes=[deadly])
+        stage.quiet(150)
+    stage.heed_points()
+    _expect_one_failed(stage)
+    told = [int(mb) for mb in re.findall(r"worker_eats: it takes (\d+) MB", stage.server.log())]
+    stage.expect(len(told) == 3, f"{len(told)} workers ended for their memory, not three")
+    peak_mb = max([*told, scales.most("worker") >> 20])
+    stage.expect(peak_mb < _MEMORY_MB + 300, f"a worker took {peak_mb} MB and may take {_MEMORY_MB}")
+    stage.notes.append(f"peak of a worker {peak_mb} MB")
 
 
 @scenario("F25", "thousands wait in a paused queue, then start", "2", events=2000)
