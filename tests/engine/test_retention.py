@@ -18,7 +18,7 @@ from app.engine import gauge, life, removal, retention, shrink, sweep, weights
 from app.engine.batches import Stretch
 from app.engine.enqueue import Arrival, store_events
 from app.engine.hold import begin
-from app.engine.removal import KEY_KEPT
+from app.engine.removal import KEY_KEPT, Gone
 from app.errors import ConflictError
 from app.models import (
     Attempt,
@@ -473,6 +473,28 @@ def test_the_room_of_removed_rows_is_given_back_in_small_steps(bench, armed):
         free = connection.exec_driver_sql("PRAGMA freelist_count").scalar_one()
         whole = connection.exec_driver_sql("PRAGMA page_count").scalar_one()
     assert free <= max(64, whole * 0.06)
+
+
+def test_no_room_is_given_back_while_more_is_to_be_made(bench, armed, monkeypatch):
+    for _ in range(5):
+        happen(bench, armed)
+    allow(bench, budget_bytes=1)
+    weigh(bench)
+    asked = []
+    monkeypatch.setattr(shrink, "give_back", lambda *_: asked.append("room") or 0)
+    # A second that is over after the first batch of what is removed.
+    monkeypatch.setattr(
+        retention, "_take", lambda stretch, *_, **__: setattr(stretch, "is_cut_short", True) or Gone()
+    )
+
+    done = retention.press(bench.engine, seconds=1)
+
+    assert done.is_behind
+    assert asked == []
+    monkeypatch.undo()
+    monkeypatch.setattr(shrink, "give_back", lambda *_: asked.append("room") or 0)
+    assert not press(bench).is_behind
+    assert asked == ["room"]
 
 
 def vacuums(bench):
