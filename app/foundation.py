@@ -2,7 +2,7 @@
 
 from flask import Flask
 
-from app import log, resolving
+from app import log, memory, resolving
 from app.config import CHECKOUT, Config
 from app.database import db, init_database
 from app.engine import core
@@ -10,6 +10,7 @@ from app.engine import core
 
 def lay(config: Config) -> Flask:
     """An application without routes, all that a worker needs; opens no connection."""
+    memory.give_back()
     resolving.install(config.worker_concurrency)
     log.configure(config)
     app = Flask("app", template_folder=str(CHECKOUT / "templates"), static_folder=str(CHECKOUT / "static"))

@@ -1,9 +1,23 @@
 import mmap
+import subprocess
+import sys
 from pathlib import Path
 
 from app import memory
+from app.config import CHECKOUT
 
 MB = 1 << 20
+_FREES = """
+from app import memory
+memory.give_back()
+bytes(5 << 20)
+before, lives = memory.private_bytes(), []
+for _ in range(5):
+    large = [b"x" * (5 << 20) for _ in range(4)]
+    lives += [bytes(60_000) for _ in range(20)]
+    del large
+print((memory.private_bytes() - before) >> 20)
+"""
 
 
 def test_memory_that_is_taken_and_touched_counts():
@@ -29,3 +43,11 @@ def test_without_proc_the_most_there_was_counts(monkeypatch):
     monkeypatch.setattr(memory, "_STATM", Path("/nowhere/statm"))
 
     assert memory.private_bytes() > 0
+
+
+def test_large_pieces_that_are_freed_are_no_longer_held():
+    answer = subprocess.run(
+        [sys.executable, "-c", _FREES], cwd=CHECKOUT, capture_output=True, text=True, check=True
+    )
+
+    assert int(answer.stdout) < 10
