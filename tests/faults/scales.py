@@ -1,7 +1,7 @@
 """Weighs the processes of a stage again and again, while something is done to it."""
 
+import statistics
 import threading
-from collections import defaultdict
 from typing import Self
 
 from tests.faults.parts import private_bytes
@@ -9,12 +9,12 @@ from tests.faults.server import NAMES, Stage
 
 
 class Scales:
-    """Their memory without what they share; from the block's beginning to its end."""
+    """Their memory without what they share, in bytes; from the block's beginning to its end."""
 
     def __init__(self, stage: Stage, *, every_s: float) -> None:
         self._stage, self._every_s = stage, every_s
-        # name → pid → the most it ever was.
-        self._seen: dict[str, dict[int, int]] = defaultdict(dict)
+        # In the order of time: (name, bytes), each time once for every process.
+        self._seen: list[tuple[str, int]] = []
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._weigh_all, daemon=True)
 
@@ -27,11 +27,18 @@ class Scales:
         self._thread.join(10)
 
     def most(self, name: str) -> int:
-        """Of any process of that name, in bytes."""
-        return max(self._seen[name].values(), default=0)
+        """Of any process of that name."""
+        return max(self._of(name), default=0)
+
+    def climb(self, name: str) -> int:
+        """From the second quarter of the time to the last: what is kept for good, not what comes and goes."""
+        seen = self._of(name)
+        quarter = len(seen) // 4
+        return int(statistics.median(seen[-quarter:]) - statistics.median(seen[quarter : 2 * quarter]))
+
+    def _of(self, name: str) -> list[int]:
+        return [taken for seen, taken in self._seen if seen == name]
 
     def _weigh_all(self) -> None:
         while not self._over.wait(self._every_s):
-            for name in NAMES:
-                for pid in self._stage.pids(name):
-                    self._seen[name][pid] = max(self._seen[name].get(pid, 0), private_bytes(pid))
+            self._seen += [(name, private_bytes(pid)) for name in NAMES for pid in self._stage.children(name)]

@@ -82,30 +82,6 @@ def an_action_eats_memory(stage: Stage) -> None:
     stage.notes.append(f"peak of a worker {peak_mb} MB")
 
 
-@scenario("F25", "thousands wait in a paused queue, then start", "2", events=2000)
-def many_wait_then_start(stage: Stage) -> None:
-    stage.lane("safe", repeatable=True)
-    with stage.server.api(stage.key) as api:
-        api.post("/api/v1/queues/default/pause").raise_for_status()
-        load = stage.send(rate=200)
-        load.join()
-        slowest = _pages(stage)
-        api.post("/api/v1/queues/default/resume").raise_for_status()
-    stage.quiet(120)
-    stage.expect(slowest < 1.5, f"a list took {slowest:.1f} s with all waiting")
-    stage.notes.append(f"slowest list {slowest * 1000:.0f} ms")
-
-
-def _pages(stage: Stage) -> float:
-    slowest = 0.0
-    with stage.server.api(stage.key) as api:
-        for path in ("tasks", "runs", "events", "queues"):
-            began = time.monotonic()
-            api.get(f"/api/v1/{path}").raise_for_status()
-            slowest = max(slowest, time.monotonic() - began)
-    return slowest
-
-
 @scenario("F26", "few file descriptors, then enough", "1 3")
 def few_file_descriptors(stage: Stage) -> None:
     stage.usual_lanes()
