@@ -109,6 +109,9 @@ class Worker:
         tasks = self.engine.writer.submit(
             lambda connection: claim_suspect(connection, self.id, actions=self._actions)
         )
+        if tasks:
+            # Another worker does the rest meanwhile: this one may die of it before it rings again.
+            self.engine.doorbell.ring_now(force=True)
         self._start(tasks)
         # Where its queue is full, the others go on meanwhile.
         self._suspects.alone = self._suspects.waiting = bool(tasks)
