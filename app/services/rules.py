@@ -81,14 +81,15 @@ def search(session: Session, actor: Actor, engine: Engine, text: str) -> list[Li
 
 
 def run_counts(session: Session, actor: Actor, *, since: datetime) -> dict[str, tuple[int, int]]:
-    """Rule id → (all, failed) of the runs made since then."""
-    failed = sa.func.sum(sa.case((Run.state == State.FAILED, 1), else_=0))
-    rows = session.execute(
-        sa.select(Run.rule_id, sa.func.count(), failed)
-        .where(Run.workspace_id == actor.workspace_id, Run.created_at >= since)
-        .group_by(Run.rule_id)
+    """Rule id → (all, failed) of the runs made since then, by their ids, which indexes have."""
+    runs = (
+        sa.select(Run.rule_id, sa.func.count()).where(Run.id >= ids.least("run", since)).group_by(Run.rule_id)
     )
-    return {rule_id: (int(made), int(broken)) for rule_id, made, broken in rows}
+    own = sa.select(Rule.id).where(Rule.workspace_id == actor.workspace_id)
+    made = dict(iter(session.execute(runs.where(Run.rule_id.in_(own)))))
+    failing = runs.where(Run.workspace_id == actor.workspace_id, Run.state == State.FAILED)
+    failed = dict(iter(session.execute(failing)))
+    return {rule_id: (int(count), int(failed.get(rule_id, 0))) for rule_id, count in made.items()}
 
 
 def last_runs(session: Session, rule: Rule, limit: int) -> list[tuple[Run, Any]]:

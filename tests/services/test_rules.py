@@ -1,18 +1,20 @@
 """Rules as rows: drafts, versions, addresses, and what turning them on leaves behind."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 import time_machine
 from sqlalchemy.orm import Session
 
+from app import clock
 from app.engine.core import Engine
 from app.errors import ConflictError, ForbiddenError, InvalidError, NotFoundError
-from app.models import Hook, Queue, Rule, RuleVersion, Trigger, TriggerKind
+from app.models import Hook, Queue, Rule, RuleVersion, State, Trigger, TriggerKind
 from app.services import rule_samples, rules, tokens
 from tests import factories
 from tests.conftest import World
+from tests.happened import Happened
 
 CALL = {"key": "call", "kind": "action", "action": "http.request", "params": {"url": "https://shop.example/"}}
 
@@ -278,3 +280,22 @@ def test_a_list_written_with_commas_is_stored_as_a_list(
     rule = rules.create(session, world.actor("member"), engine, document(step))
 
     assert rule.draft["steps"][0]["params"]["to"] == ["ada@example.com", "{{ event.email }}"]
+
+
+def test_the_runs_of_a_day_are_counted_for_each_rule_and_its_workspace_alone(
+    session: Session, world: World, engine: Engine
+) -> None:
+    happened, now = Happened(engine, world), clock.now()
+    for state, hours_ago, rule in [
+        (State.SUCCEEDED, 1, "First"),
+        (State.FAILED, 2, "First"),
+        (State.FAILED, 30, "First"),
+        (State.FAILED, 3, "Second"),
+    ]:
+        with time_machine.travel(now - timedelta(hours=hours_ago), tick=False):
+            happened.run(state, rule=rule)
+
+    since = now - timedelta(days=1)
+    first, second = (happened.rule(name).rule_id for name in ("First", "Second"))
+    assert rules.run_counts(session, world.actor(), since=since) == {first: (2, 1), second: (1, 1)}
+    assert rules.run_counts(session, world.actor("stranger"), since=since) == {}
