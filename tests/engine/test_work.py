@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from app import clock
 from app.engine import record, tick
-from app.engine.doorbell import Doorbell, connect
+from app.engine.doorbell import DRAIN_QUEUE, Doorbell, KnownQueue, connect
 from app.engine.work import Worker
 from app.errors import UnavailableError
 from app.models import Heartbeat, Task
@@ -107,6 +107,19 @@ def test_what_two_workers_died_with_runs_alone(bench, worker, provider):
     assert {task.state for task in bench.rows(Task)} == {"succeeded"}
     assert beside["suspect"] == beside["other suspect"] == []
     assert not any("suspect" in name for names in beside.values() for name in names)
+
+
+def test_another_worker_is_called_before_a_suspect_begins(bench, worker, provider):
+    """This one may die of it, and what waits beside it would lie until the bell is found silent."""
+    bench.set(bench.row(Task, id=bench.task({"what": "suspect"})), lost=2)
+    jobs = KnownQueue(DRAIN_QUEUE, connection=worker.engine.doorbell._redis)
+    called: list[int] = []
+    provider.answer = lambda params: called.append(jobs.count) or {}
+
+    worker.drain()
+    worker.pool.join(5)
+
+    assert called == [1]
 
 
 def test_a_suspect_in_a_full_queue_keeps_no_other_queue_waiting(bench, worker, provider):
