@@ -39,11 +39,15 @@ WAITS = "paced: "
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """A call somebody wants to make; `turn`: when it was told to come, None for one that comes first now."""
+    """A call somebody wants to make; `turn`: when it was told to come, None for one that comes first now.
+
+    `ahead`: it counts, and stands in no line.
+    """
 
     connection_id: str
     name: str
     turn: datetime | None
+    ahead: bool = False
 
 
 class PacedError(Exception):
@@ -118,7 +122,7 @@ class _Entry:
 
     def _lined_up(self, wanted: Wanted, *, has_turn: bool) -> PacedError | None:
         limit, window, tick = self._limit, self._window, self._tick
-        if limit is None:
+        if limit is None or wanted.ahead:
             window.call(tick)
             return None
         # Who comes first now stands behind all that have a turn.

@@ -1,4 +1,8 @@
-"""Poll triggers: looking regularly for something new, and making one event of each thing found."""
+"""Poll triggers: looking regularly for something new, and making one event of each thing found.
+
+A look counts among the calls of its connection, and lets a service rest like those; it stands in no line behind tasks,
+being one call in minutes.
+"""
 
 from datetime import datetime, timedelta
 from functools import partial
@@ -12,7 +16,7 @@ from pydantic import ValidationError
 
 from app import clock
 from app.database import read_connection
-from app.engine import alerts, hold, secrets, standstill, tokens
+from app.engine import alerts, hold, pace, secrets, standstill, tokens
 from app.engine.core import Engine
 from app.engine.enqueue import Armed, Arrival, store_events
 from app.engine.lend import lend
@@ -21,7 +25,6 @@ from app.models import AlertKind, Connection, Rule, Trigger, TriggerKind
 from app.sdk.declare import Batch
 from app.sdk.declare import Trigger as Declared
 from app.sdk.errors import AuthError, IntegrationError, TemporaryError
-from app.sdk.fields import Settings
 
 log = structlog.get_logger()
 
@@ -98,6 +101,9 @@ def look(engine: Engine, row: Any, next_at: datetime) -> int:
         _note(engine, row, next_at, str(error), due_at=max(next_at, clock.now() + after))
     except WaitsError as error:
         _note(engine, row, next_at, str(error), due_at=next_at, counts=False)
+    except pace.PacedError as error:
+        sentence = str(error).removeprefix(pace.WAITS)
+        _note(engine, row, next_at, sentence, due_at=max(next_at, error.due_at), counts=False)
     except (IntegrationError, SealError) as error:
         _note(engine, row, next_at, str(error), due_at=next_at)
     except ValidationError:
@@ -118,13 +124,23 @@ def _found(engine: Engine, row: Any) -> Batch:
         raise IntegrationError(f"the trigger {row.type} is not installed here; choose another one")
     params = declared.params.model_validate(row.params)
     context = lend(engine, declared.key, workspace_id=row.workspace_id, key=row.id)
-    batch: Batch = declared.call(
-        context, _account(engine, row, declared), params, row.cursor, row.recent_keys
-    )
+    account = _account(engine, row, declared)
+    settings = tokens.fresh(engine, account) if account is not None else None
+    began_at = clock.now()
+    try:
+        batch: Batch = declared.call(context, settings, params, row.cursor, row.recent_keys)
+    except TemporaryError as error:
+        if account is not None:
+            failure = pace.Failure(account, str(error), began_at, error.after)
+            engine.writer.submit(partial(pace.failed, failure=failure))
+        raise
+    if account is not None and account.paced:
+        engine.writer.post(partial(pace.went_well, connection_id=account.id))
     return batch
 
 
-def _account(engine: Engine, row: Any, declared: Declared) -> Settings | None:
+def _account(engine: Engine, row: Any, declared: Declared) -> Any:
+    """The connection's row, once it may be used. Raises WaitsError, PacedError."""
     if row.connection_id is None:
         if declared.need == "required":
             raise IntegrationError("no connection is chosen; choose one in the rule")
@@ -132,7 +148,11 @@ def _account(engine: Engine, row: Any, declared: Declared) -> Settings | None:
     account = secrets.account(engine, row.workspace_id, row.connection_id)
     if not account.healthy:
         raise WaitsError(f"waits: the connection {account.name} is broken; connect it again")
-    return tokens.fresh(engine, account)
+    if account.paced:
+        wanted = pace.Wanted(account.id, account.name, turn=None, ahead=True)
+        if wait := engine.writer.submit_to(pace.enter, wanted):
+            raise wait
+    return account
 
 
 def _take(connection: sa.Connection, engine: Engine, row: Any, next_at: datetime) -> bool:

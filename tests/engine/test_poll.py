@@ -6,12 +6,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
+import time_machine
 
 from app import clock, ids
+from app.database import write_connection
 from app.engine import secrets
 from app.engine.core import Engine
 from app.engine.poll import Poller, look
-from app.models import Connection, Event, Run, Trigger, TriggerKind
+from app.models import Connection, Event, Pace, Run, Task, Trigger, TriggerKind
 from app.sdk.declare import Batch, Catalogue, Integration, Occurrence
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from app.sdk.fields import Settings, setting
@@ -150,28 +153,92 @@ def test_a_service_that_asks_for_time_gets_it(bench: Bench, shelf: Shelf, due: s
     assert bench.row(Trigger, id=due).next_due_at > clock.now() + timedelta(minutes=59)
 
 
-def test_a_refused_account_is_marked_broken(bench: Bench, shelf: Shelf) -> None:
-    account = ids.new("con")
-    sealed = secrets.seal(bench.engine.keyring, {"password": "p"}, bound_to=account)
-    bench.add(
-        factories.ConnectionFactory,
-        id=account,
-        integration="probe",
-        healthy=True,
-        settings={"user": "u"},
-        sealed=sealed,
-    )
-    armed = bench.arm(
-        step("tell"),
-        kind=TriggerKind.POLL,
-        type="parcels.parcel",
-        connection_id=None,
-        next_due_at=clock.now(),
-    )
-    bench.set(bench.row(Trigger, id=armed.trigger_id), connection_id=account)
+@pytest.fixture
+def account(bench: Bench) -> str:
+    row_id = ids.new("con")
+    sealed = secrets.seal(bench.engine.keyring, {"password": "p"}, bound_to=row_id)
+    values = {"integration": "probe", "healthy": True, "settings": {"user": "u"}, "sealed": sealed}
+    return bench.add(factories.ConnectionFactory, id=row_id, name="Parcels", **values)
+
+
+@pytest.fixture
+def looking(bench: Bench, due: str, account: str) -> str:
+    """The id of a poll trigger that is due now and looks through the account."""
+    bench.set(bench.row(Trigger, id=due), connection_id=account)
+    return due
+
+
+def limit(bench: Bench, account: str, per_minute: int) -> None:
+    row = {"connection_id": account, "workspace_id": bench.workspace_id, "per_minute": per_minute}
+    with write_connection(bench.engine.database) as connection:
+        connection.execute(sa.insert(Pace), row | {"calls": [], "turns": [], "failures": 0})
+
+
+def test_a_refused_account_is_marked_broken(bench: Bench, shelf: Shelf, looking: str, account: str) -> None:
     shelf.trouble = AuthError("the key was revoked")
 
     look_once(bench)
 
     row = bench.row(Connection, id=account)
-    assert (row.healthy, bench.row(Trigger, id=armed.trigger_id).last_error is not None) == (False, True)
+    assert (row.healthy, bench.row(Trigger, id=looking).last_error is not None) == (False, True)
+
+
+def test_a_look_is_one_of_the_calls_that_its_connection_takes(
+    bench: Bench, shelf: Shelf, looking: str, account: str
+) -> None:
+    limit(bench, account, 2)
+    look_once(bench)
+    for _ in range(2):
+        bench.task(connection_id=account)
+
+    bench.work()
+
+    assert sorted(task.state for task in bench.rows(Task)) == ["succeeded", "waiting"]
+
+
+def test_a_look_does_not_stand_in_line_behind_tasks(
+    bench: Bench, shelf: Shelf, looking: str, account: str
+) -> None:
+    limit(bench, account, 1)
+    for _ in range(3):
+        bench.task(connection_id=account)
+    bench.work()
+
+    look_once(bench)
+
+    assert bench.row(Trigger, id=looking).cursor == 0
+
+
+def test_a_service_that_refuses_a_look_is_left_alone_by_tasks_and_looks(
+    bench: Bench, shelf: Shelf, looking: str, account: str
+) -> None:
+    shelf.trouble = TemporaryError("slow down", after=600)
+    look_once(bench)
+    bench.task(connection_id=account)
+    bench.work()
+    shelf.trouble = RejectedError("nobody may look now")
+    make_due(bench, looking)
+    look_once(bench)
+
+    (task,) = bench.rows(Task)
+    trigger = bench.row(Trigger, id=looking)
+    assert task.cause == "paced: waits for Parcels, which is left alone for a while: slow down"
+    assert trigger.last_error == "waits for Parcels, which is left alone for a while: slow down"
+    assert trigger.missed == 1
+    assert trigger.next_due_at > clock.now() + timedelta(minutes=9)
+
+
+def test_a_look_that_finds_the_service_back_brings_what_waits(
+    bench: Bench, shelf: Shelf, looking: str, account: str
+) -> None:
+    shelf.trouble = TemporaryError("slow down", after=600)
+    look_once(bench)
+    bench.task(connection_id=account)
+    bench.work()
+    shelf.trouble = None
+    with time_machine.travel(clock.now() + timedelta(minutes=15), tick=True):
+        make_due(bench, looking)
+        look_once(bench)
+        bench.engine.writer.flush()
+
+        assert bench.row(Pace, connection_id=account).ailing_since is None
