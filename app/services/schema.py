@@ -59,8 +59,7 @@ def upgrade(database: sa.Engine, alembic: AlembicConfig, *, home: Path) -> str:
         _refuse_incomplete(database)
     except DBAPIError as error:
         raise SchemaError(_sentence(error)) from error
-    if file := _file(database):
-        remember(file, home)
+    remember(_name(database), home)
     return newest
 
 
@@ -92,33 +91,48 @@ def said(error: Exception) -> str:
 
 
 def _refuse_lost(database: sa.Engine, home: Path) -> None:
-    """A database file that was here and is gone is not silently replaced by an empty one."""
-    file = _file(database)
-    if file is None or file.exists():
+    """A database that was here and is gone is not silently replaced by an empty one."""
+    if _is_there(database):
         return
+    name = _name(database)
     for witness in (home / _MARK, home / _KEYS):
-        if _names(witness, file):
+        if _names(witness, name):
+            gone = "is gone" if isinstance(name, Path) else "is empty and was not"
             raise SchemaError(
-                f"the database {file} is gone; put it back from a backup (./run restore), "
+                f"the database {name} {gone}; put it back from a backup (./run restore), "
                 f"or move {witness} away to begin with an empty one"
             )
 
 
-def _names(witness: Path, file: Path) -> bool:
-    """Whether it says that this file was made; also one that moved along with its home."""
+def _is_there(database: sa.Engine) -> bool:
+    file = _file(database)
+    return file.exists() if file else bool(_OURS & set(sa.inspect(database).get_table_names()))
+
+
+def _name(database: sa.Engine) -> Path | str:
+    """SQLite's file; of a server no more than where it is, and no password."""
+    url = database.url
+    return _file(database) or f"{url.host or 'localhost'}:{url.port or 5432}/{url.database}"
+
+
+def _names(witness: Path, name: Path | str) -> bool:
+    """Whether it says that this database was made; also a file that moved along with its home."""
     lines = witness.read_text().splitlines() if witness.is_file() else []
-    made = [Path(line.removeprefix(_KEYS_LINE).strip()) for line in lines]
-    return any(path == file or (path.name == file.name and file.parent == witness.parent) for path in made)
+    made = [line.removeprefix(_KEYS_LINE).strip() for line in lines]
+    if isinstance(name, str):
+        return name in made
+    moved = name.parent == witness.parent
+    return any(path == name or (path.name == name.name and moved) for path in map(Path, made))
 
 
-def remember(file: Path, home: Path) -> None:
+def remember(name: Path | str, home: Path) -> None:
     """That this database was made: beside it, and in the kept keys, which would outlive both."""
-    (home / _MARK).write_text(f"{file}\n")
+    (home / _MARK).write_text(f"{name}\n")
     keys = home / _KEYS
-    if keys.is_file() and not _names(keys, file):
+    if keys.is_file() and not _names(keys, name):
         apart = "" if keys.read_text().endswith("\n") else "\n"
         with keys.open("a") as opened:
-            opened.write(f"{apart}{_KEYS_LINE}{file}\n")
+            opened.write(f"{apart}{_KEYS_LINE}{name}\n")
 
 
 def _file(database: sa.Engine) -> Path | None:

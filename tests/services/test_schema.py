@@ -212,6 +212,25 @@ def test_a_read_only_server_is_refused_by_name(tmp_path: Path):
                 schema.upgrade(database, alembic, home=tmp_path)
 
 
+@on_postgres
+def test_a_server_whose_database_was_emptied_is_not_silently_filled_anew(tmp_path: Path):
+    with place(tmp_path / "home") as made, migrations(made.config) as alembic:
+        database = sa.create_engine(made.config.database_url, poolclass=sa.NullPool)
+        schema.upgrade(database, alembic, home=tmp_path)
+        schema.upgrade(database, alembic, home=tmp_path)
+        made.execute("DROP SCHEMA public CASCADE", "CREATE SCHEMA public")
+
+        with pytest.raises(
+            schema.SchemaError, match=r"is empty and was not; .* move .*database.made away"
+        ) as refused:
+            schema.upgrade(database, alembic, home=tmp_path)
+
+        assert "postgres@" not in str(refused.value)
+        assert not sa.inspect(database).get_table_names()
+        (tmp_path / "database.made").unlink()
+        assert schema.upgrade(database, alembic, home=tmp_path)
+
+
 # --- the quick look of a start, which leaves what it doubts to the above
 
 
