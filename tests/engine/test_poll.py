@@ -209,19 +209,25 @@ def test_a_look_does_not_stand_in_line_behind_tasks(
     assert bench.row(Trigger, id=looking).cursor == 0
 
 
-def test_a_service_that_refuses_a_look_is_left_alone_by_tasks_and_looks(
-    bench: Bench, shelf: Shelf, looking: str, account: str
-) -> None:
+@pytest.fixture
+def refused(bench: Bench, shelf: Shelf, looking: str, account: str) -> str:
+    """The trigger, after a look that was too much for the service, and a task after it."""
     shelf.trouble = TemporaryError("slow down", after=600)
     look_once(bench)
     bench.task(connection_id=account)
     bench.work()
+    return looking
+
+
+def test_a_service_that_refuses_a_look_is_left_alone_by_tasks_and_looks(
+    bench: Bench, shelf: Shelf, refused: str
+) -> None:
     shelf.trouble = RejectedError("nobody may look now")
-    make_due(bench, looking)
+    make_due(bench, refused)
     look_once(bench)
 
     (task,) = bench.rows(Task)
-    trigger = bench.row(Trigger, id=looking)
+    trigger = bench.row(Trigger, id=refused)
     assert task.cause == "paced: waits for Parcels, which is left alone for a while: slow down"
     assert trigger.last_error == "waits for Parcels, which is left alone for a while: slow down"
     assert trigger.missed == 1
@@ -229,15 +235,11 @@ def test_a_service_that_refuses_a_look_is_left_alone_by_tasks_and_looks(
 
 
 def test_a_look_that_finds_the_service_back_brings_what_waits(
-    bench: Bench, shelf: Shelf, looking: str, account: str
+    bench: Bench, shelf: Shelf, refused: str, account: str
 ) -> None:
-    shelf.trouble = TemporaryError("slow down", after=600)
-    look_once(bench)
-    bench.task(connection_id=account)
-    bench.work()
     shelf.trouble = None
     with time_machine.travel(clock.now() + timedelta(minutes=15), tick=True):
-        make_due(bench, looking)
+        make_due(bench, refused)
         look_once(bench)
         bench.engine.writer.flush()
 
