@@ -28,7 +28,7 @@ from rq.worker import WorkerStatus
 
 from app import foundation, memory
 from app.config import of_this_process
-from app.engine import sweep, tick
+from app.engine import shrink, sweep, tick
 from app.engine.doorbell import DRAIN_QUEUE, TICK_QUEUE, KnownJob, KnownQueue, UnknownJobError, connect
 from app.engine.policy import RENEW_EVERY_S
 from app.engine.work import Worker
@@ -184,6 +184,8 @@ def main() -> None:
         (_BEAT_S, partial(beat, worker)),
         (_SWEEP_S, partial(sweep.run, worker.engine)),
         (_PRESS_S, partial(sweep.press, worker.engine)),
+        # Beside it: a vacuum takes seconds, in which more is to be removed.
+        (_PRESS_S, partial(shrink.reuse, worker.engine.database)),
     ):
         gevent.spawn(every, period_s, stopped, call)
     worker.engine.doorbell.ring()

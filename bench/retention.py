@@ -11,8 +11,9 @@ import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from alembic import command
 from app import clock, ids
 from app.config import Config
 from app.database import db, write_connection
-from app.engine import enqueue, retention, sweep
+from app.engine import enqueue, retention, shrink, sweep
 from app.engine.core import Engine
 from app.engine.enqueue import Armed, Arrival
 from app.factory import create_app
@@ -96,17 +97,17 @@ def end_runs(connection: sa.Connection, run_ids: list[str]) -> None:
     connection.execute(sa.update(Run).where(Run.id.in_(run_ids)).values(**done, started_at=now))
 
 
-class Sweeper(threading.Thread):
+class Beside(threading.Thread):
     """What a worker does beside its work."""
 
-    def __init__(self, made: Engine, every_s: float) -> None:
+    def __init__(self, every_s: float, call: Callable[[], object]) -> None:
         super().__init__(daemon=True)
-        self._made, self._every_s = made, every_s
+        self._every_s, self._call = every_s, call
         self.over = threading.Event()
 
     def run(self) -> None:
         while not self.over.wait(self._every_s):
-            sweep.press(self._made)
+            self._call()
 
 
 def file_bytes(made: Engine) -> int:
@@ -184,11 +185,14 @@ def is_sound(made: Engine, armed: Armed) -> bool:
 def measure(given: argparse.Namespace) -> dict[str, Any]:
     with engine(given.database_url) as made:
         armed = arm(made, int(given.budget_mb * _MB))
-        sweeper = Sweeper(made, given.every)
-        sweeper.start()
+        calls = (partial(sweep.press, made), partial(shrink.reuse, made.database))
+        beside = [Beside(given.every, call) for call in calls]
+        for each in beside:
+            each.start()
         report = fill(made, armed, given)
-        sweeper.over.set()
-        sweeper.join()
+        for each in beside:
+            each.over.set()
+            each.join()
         report["settled_s"] = settle(made, 600)
         with made.database.connect() as connection:
             left = int(connection.scalar(sa.select(sa.func.count()).select_from(Run)) or 0)

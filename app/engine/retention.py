@@ -93,7 +93,6 @@ def press(engine: Engine, *, seconds: float) -> Round:
     for place in found:
         _keep(stretch, place, done, now)
     done.keys = stretch.repeat(lambda connection, size: removal.forget_keys(connection, now, size))
-    shrink.reuse(engine.database)
     shrinking = Stretch(engine.writer, seconds / 4)
     # Room that is made while more is needed is taken again at once.
     done.pages = 0 if stretch.is_cut_short else shrink.give_back(engine.database, shrinking)
