@@ -10,6 +10,7 @@ from app.sdk.declare import InboundRequest, Reply
 from app.services import hooks
 
 blueprint = Blueprint("v1_hooks", __name__)
+
 BODY_BYTES = 5 * 1024 * 1024
 # Our own http action sends it, so that a rule which calls itself is stopped.
 DEPTH_HEADER = "X-BitQueue-Depth"

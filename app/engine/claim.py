@@ -1,4 +1,4 @@
-"""Claiming: which queued tasks a worker takes next, fairly among queues and workspaces."""
+"""Claiming: which queued tasks a worker takes next, fairly among queues, workspaces and rules."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

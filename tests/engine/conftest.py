@@ -22,7 +22,7 @@ from app.engine.claim import Claimed
 from app.engine.commit import GroupCommit
 from app.engine.enqueue import Armed, NewTask, Receipt
 from app.engine.execute import execute_chain
-from app.models import Attempt, Base, Event, Run, Task, Trigger, TriggerKind, Workspace
+from app.models import Attempt, Base, Event, Pace, Run, Task, Trigger, TriggerKind, Workspace
 from app.models.queue import DEFAULT_QUEUE
 from app.sdk.declare import Catalogue, Integration, Occurrence, Sample
 from app.sdk.fields import Settings, setting
@@ -231,3 +231,10 @@ def valkey() -> Iterator[ValkeyServer]:
         server.start()
         yield server
         server.stop()
+
+
+def limit(bench: Bench, account: str, per_minute: int) -> None:
+    """At most so many calls a minute through this connection."""
+    row = {"connection_id": account, "workspace_id": bench.workspace_id, "per_minute": per_minute}
+    with write_connection(bench.engine.database) as connection:
+        connection.execute(sa.insert(Pace), row | {"calls": [], "turns": [], "failures": 0})

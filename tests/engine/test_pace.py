@@ -14,7 +14,7 @@ from app.engine import life, pace, tick
 from app.models import Connection, Pace, Task
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from tests import factories
-from tests.engine.conftest import step
+from tests.engine.conftest import limit, step
 
 START = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 
@@ -33,12 +33,6 @@ def sealed_account(bench: Any, name: str = "Sheets") -> str:
     with write_connection(bench.engine.database) as connection:
         connection.execute(sa.update(factories.Connection).values(sealed=text).filter_by(id=row_id))
     return row_id
-
-
-def limit(bench: Any, account: str, per_minute: int) -> None:
-    row = {"connection_id": account, "workspace_id": bench.workspace_id, "per_minute": per_minute}
-    with write_connection(bench.engine.database) as connection:
-        connection.execute(sa.insert(Pace), row | {"calls": [], "turns": [], "failures": 0})
 
 
 def seconds(bench: Any, travel: Any, count: float, *, of: float = 1.0) -> None:

@@ -6,11 +6,9 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-import sqlalchemy as sa
 import time_machine
 
 from app import clock, ids
-from app.database import write_connection
 from app.engine import secrets
 from app.engine.core import Engine
 from app.engine.poll import Poller, look
@@ -19,7 +17,7 @@ from app.sdk.declare import Batch, Catalogue, Integration, Occurrence
 from app.sdk.errors import AuthError, RejectedError, TemporaryError
 from app.sdk.fields import Settings, setting
 from tests import factories
-from tests.engine.conftest import Bench, step
+from tests.engine.conftest import Bench, limit, step
 
 
 @dataclass
@@ -166,12 +164,6 @@ def looking(bench: Bench, due: str, account: str) -> str:
     """The id of a poll trigger that is due now and looks through the account."""
     bench.set(bench.row(Trigger, id=due), connection_id=account)
     return due
-
-
-def limit(bench: Bench, account: str, per_minute: int) -> None:
-    row = {"connection_id": account, "workspace_id": bench.workspace_id, "per_minute": per_minute}
-    with write_connection(bench.engine.database) as connection:
-        connection.execute(sa.insert(Pace), row | {"calls": [], "turns": [], "failures": 0})
 
 
 def test_a_refused_account_is_marked_broken(bench: Bench, shelf: Shelf, looking: str, account: str) -> None:
