@@ -185,7 +185,7 @@ def main() -> None:
         (_SWEEP_S, partial(sweep.run, worker.engine)),
         (_PRESS_S, partial(sweep.press, worker.engine)),
         # Beside it: a vacuum takes seconds, in which more is to be removed.
-        (_PRESS_S, partial(shrink.reuse, worker.engine.database)),
+        (shrink.REUSE_EVERY_S, partial(shrink.reuse, worker.engine.database)),
     ):
         gevent.spawn(every, period_s, stopped, call)
     worker.engine.doorbell.ring()

@@ -1,11 +1,12 @@
 """Many runs with large payloads under a small budget: is the service up, and does the database stay within it?
 
-Runs arrive and end at a steady rate, straight into the engine; beside them a sweeper does what a worker does. Now
+Runs arrive and end at a steady rate, straight into the engine; beside them a process sweeps as a worker does. Now
 and then a single event is accepted as a hook's call would be, and timed.
 """
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import tempfile
@@ -41,19 +42,20 @@ _DEFINITION = {
 
 
 @contextmanager
-def engine(database_url: str) -> Iterator[Engine]:
-    """On an empty, migrated database."""
-    with tempfile.TemporaryDirectory(prefix="bq-") as home:
-        given = {
-            "BITQUEUE_HOME": home,
-            "SECRET_KEY": "b" * 48,
-            "CREDENTIAL_KEYS": "k1:" + "YmVuY2g" * 6 + "Y=",
-        }
-        app = create_app(Config.load(given | {"DATABASE_URL": database_url, "LOG_LEVEL": "warning"}))
-        with app.app_context():
+def engine(home: str, database_url: str, *, migrate: bool = False) -> Iterator[Engine]:
+    given = {
+        "BITQUEUE_HOME": home,
+        "DATABASE_URL": database_url,
+        "LOG_LEVEL": "warning",
+        "SECRET_KEY": "b" * 48,
+        "CREDENTIAL_KEYS": "k1:" + "YmVuY2g" * 6 + "Y=",
+    }
+    app = create_app(Config.load(given))
+    with app.app_context():
+        if migrate:
             command.upgrade(schema.alembic_of(app), "head")
-            yield app.extensions["engine"]
-            db.engine.dispose()
+        yield app.extensions["engine"]
+        db.engine.dispose()
 
 
 def arm(made: Engine, budget_bytes: int) -> Armed:
@@ -97,17 +99,39 @@ def end_runs(connection: sa.Connection, run_ids: list[str]) -> None:
     connection.execute(sa.update(Run).where(Run.id.in_(run_ids)).values(**done, started_at=now))
 
 
-class Beside(threading.Thread):
-    """What a worker does beside its work."""
+def sweeping(home: str, given: argparse.Namespace, over: Any) -> None:
+    """What a worker does beside its work, until it is over."""
+    with engine(home, given.database_url) as made:
+        calls = (
+            (partial(sweep.press, made), given.every, over),
+            (partial(shrink.reuse, made.database), shrink.REUSE_EVERY_S, over),
+        )
+        threads = [threading.Thread(target=again, args=call) for call in calls]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
 
-    def __init__(self, every_s: float, call: Callable[[], object]) -> None:
-        super().__init__(daemon=True)
-        self._every_s, self._call = every_s, call
-        self.over = threading.Event()
 
-    def run(self) -> None:
-        while not self.over.wait(self._every_s):
-            self._call()
+def again(call: Callable[[], object], every_s: float, over: Any) -> None:
+    while not over.wait(every_s):
+        call()
+
+
+@contextmanager
+def sweeper(home: str, given: argparse.Namespace) -> Iterator[None]:
+    """In a process of its own."""
+    spawn = multiprocessing.get_context("spawn")
+    over = spawn.Event()
+    beside = spawn.Process(target=sweeping, args=(home, given, over))
+    beside.start()
+    try:
+        yield
+    finally:
+        over.set()
+        beside.join()
+    if beside.exitcode:
+        raise SystemExit(f"the sweeper ended with {beside.exitcode}")
 
 
 def file_bytes(made: Engine) -> int:
@@ -183,16 +207,13 @@ def is_sound(made: Engine, armed: Armed) -> bool:
 
 
 def measure(given: argparse.Namespace) -> dict[str, Any]:
-    with engine(given.database_url) as made:
+    with (
+        tempfile.TemporaryDirectory(prefix="bq-") as home,
+        engine(home, given.database_url, migrate=True) as made,
+    ):
         armed = arm(made, int(given.budget_mb * _MB))
-        calls = (partial(sweep.press, made), partial(shrink.reuse, made.database))
-        beside = [Beside(given.every, call) for call in calls]
-        for each in beside:
-            each.start()
-        report = fill(made, armed, given)
-        for each in beside:
-            each.over.set()
-            each.join()
+        with sweeper(home, given):
+            report = fill(made, armed, given)
         report["settled_s"] = settle(made, 600)
         with made.database.connect() as connection:
             left = int(connection.scalar(sa.select(sa.func.count()).select_from(Run)) or 0)

@@ -2,25 +2,41 @@
 
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from dataclasses import dataclass
+from typing import Final, TypeVar
 
 import sqlalchemy as sa
 
 from app.engine.commit import GroupCommit
+from app.engine.core import Engine
 
 T = TypeVar("T")
 
-# SQLite has one writer: for so long others wait for a batch.
-_BATCH_S = 0.04
 _LEAST, _MOST = 5, 1000
 _PAUSE_S = 0.005
+
+
+@dataclass(frozen=True, slots=True)
+class _Manners:
+    """How long a batch may take, and for how much of that time one rests after it."""
+
+    batch_s: float
+    rest: float
+
+
+# SQLite has one writer: others wait for a batch, and are to get the database for at least as long after it.
+# On PostgreSQL only those wait who want the same rows.
+_MANNERS: Final = {"sqlite": _Manners(0.04, 1.0), "postgresql": _Manners(0.15, 0.0)}
 
 
 class Stretch:
     """Some of such work: it is over after `seconds`, and learns how large its batches may be."""
 
-    def __init__(self, writer: GroupCommit, seconds: float) -> None:
-        self._writer = writer
+    def __init__(self, engine: Engine, seconds: float) -> None:
+        kind = engine.database.dialect.name
+        self._manners = _MANNERS[kind]
+        # Where there are many writers, nobody's commit waits for a batch.
+        self._writer = engine.writer if kind == "sqlite" else GroupCommit(engine.database, linger_s=0)
         self._until = time.monotonic() + seconds
         self._size = 50
         # Whether something was still being done when the time was over.
@@ -72,11 +88,11 @@ class Stretch:
 
     def _rest(self, took_s: float) -> None:
         self._learn(took_s)
-        # At least as long as it was held, so that it never is for more than half of the time.
-        time.sleep(max(_PAUSE_S, took_s))
+        time.sleep(max(_PAUSE_S, took_s * self._manners.rest))
 
     def _learn(self, took_s: float) -> None:
-        if took_s > _BATCH_S:
-            self._size = max(_LEAST, int(self._size * max(0.25, _BATCH_S / took_s)))
-        elif took_s < _BATCH_S / 2:
+        batch_s = self._manners.batch_s
+        if took_s > batch_s:
+            self._size = max(_LEAST, int(self._size * max(0.25, batch_s / took_s)))
+        elif took_s < batch_s / 2:
             self._size = min(_MOST, self._size * 2)

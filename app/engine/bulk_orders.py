@@ -31,7 +31,7 @@ def work(engine: Engine, *, seconds: float = _STRETCH_S, order_id: str | None = 
 
     Any number of processes may call it at once, each second and after a click.
     """
-    stretch, done = Stretch(engine.writer, seconds), 0
+    stretch, done = Stretch(engine, seconds), 0
     for each in [order_id] if order_id else _under_way(engine):
         done += stretch.repeat(partial(_batch, engine, each))
     return done

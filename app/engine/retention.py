@@ -85,15 +85,15 @@ def press(engine: Engine, *, seconds: float) -> Round:
     done, now = Round(), clock.now()
     if _is_held(engine):
         return done
-    weighing = Stretch(engine.writer, seconds / 2)
+    weighing = Stretch(engine, seconds / 2)
     done.weighed = weigh(weighing)
     found = sorted(places(engine), key=lambda place: place.level, reverse=True)
     too_much = any(place.level >= DELETE_FROM for place in found)
-    stretch = Stretch(engine.writer, seconds * 2 if too_much else seconds / 2)
+    stretch = Stretch(engine, seconds * 2 if too_much else seconds / 2)
     for place in found:
         _keep(stretch, place, done, now)
     done.keys = stretch.repeat(lambda connection, size: removal.forget_keys(connection, now, size))
-    shrinking = Stretch(engine.writer, seconds / 4)
+    shrinking = Stretch(engine, seconds / 4)
     # Room that is made while more is needed is taken again at once.
     done.pages = 0 if stretch.is_cut_short else shrink.give_back(engine.database, shrinking)
     done.is_behind = weighing.is_cut_short or stretch.is_cut_short or shrinking.is_cut_short

@@ -3,7 +3,7 @@
 import sqlite3
 import time
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
@@ -23,8 +23,8 @@ _TRIES = 20
 # PostgreSQL's autovacuum looks once a minute; until then large values that came and went take gigabytes.
 _DEAD_BYTES = 64 * 1024**2
 _DEAD_PART = 0.1
-# As long as a backup looks at what is dead, a vacuum finds nothing to do.
-_VACUUM_EVERY_S = 5
+# How often to look for it, and the least time from one vacuum of a table to the next.
+REUSE_EVERY_S: Final = 2.0
 
 
 def reuse(database: sa.Engine) -> list[str]:
@@ -34,7 +34,7 @@ def reuse(database: sa.Engine) -> list[str]:
     # Without a transaction, as a vacuum must be.
     with read_connection(database) as connection:
         asked = {"tables": list(Base.metadata.tables), "least": _DEAD_BYTES, "part": _DEAD_PART}
-        due = connection.scalars(_MOSTLY_DEAD, asked | {"every_s": _VACUUM_EVERY_S}).all()
+        due = connection.scalars(_MOSTLY_DEAD, asked | {"every_s": REUSE_EVERY_S}).all()
         for table in due:
             # Where another process is at it already, it is left to that.
             connection.exec_driver_sql(f"VACUUM (SKIP_LOCKED) {table}")
@@ -96,7 +96,8 @@ def _pragma(cursor: Any, name: str) -> int:
     return int(cursor.execute(f"PRAGMA {name}").fetchone()[0])
 
 
-# With the large values, which PostgreSQL keeps in a table beside.
+# With the large values, which PostgreSQL keeps in a table beside. What somebody has been looking at for long, as a
+# backup does, stays for as long: a vacuum since then found what there was to find.
 _MOSTLY_DEAD = sa.text(
     """
     SELECT name FROM (
@@ -111,6 +112,11 @@ _MOSTLY_DEAD = sa.text(
         GROUP BY owner.oid
     ) AS tables
     WHERE dead > :least AND dead > :part * bytes
-        AND coalesce(vacuumed_at < now() - make_interval(secs => :every_s), true)
+        AND coalesce(vacuumed_at < least(
+            now() - make_interval(secs => :every_s),
+            (SELECT min(xact_start) FROM pg_stat_activity
+                WHERE datname = current_database() AND backend_type = 'client backend'
+                    AND backend_xmin IS NOT NULL AND pid <> pg_backend_pid())
+        ), true)
     """
 ).bindparams(sa.bindparam("tables", expanding=True))
