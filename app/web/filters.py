@@ -1,12 +1,14 @@
-"""How values look on pages: times in the reader's zone, lengths of time, sizes and JSON."""
+"""How values look on pages: times in the reader's zone, lengths of time, sizes, JSON, and names in a text."""
 
 import json
+import re
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from flask import Flask
 from flask_login import current_user
+from markupsafe import Markup, escape
 
 from app import clock
 
@@ -15,7 +17,7 @@ _SUMMARY_LENGTH = 80
 
 
 def add_filters(app: Flask) -> None:
-    for function in (ago, local, exact, duration, pretty_json, summary, sentence):
+    for function in (ago, local, exact, duration, pretty_json, summary, sentence, with_names):
         app.add_template_filter(function)
     app.add_template_filter(size, "bytes")
 
@@ -94,6 +96,11 @@ def sentence(text: Any) -> str:
     """A message as it stands in the code, as a sentence on a page."""
     plain = str(text).strip()
     return plain if not plain else plain[0].upper() + plain[1:] + ("" if plain[-1] in ".!?" else ".")
+
+
+def with_names(text: str) -> Markup:
+    """What stands in backticks, as code."""
+    return Markup(re.sub(r"`([^`\s]([^`\n]*[^`\s])?)`", r"<code>\1</code>", str(escape(text))))  # noqa: S704 - escaped just now
 
 
 def _printable(text: str) -> str:

@@ -82,3 +82,15 @@ def test_a_summary_is_one_short_line():
 )
 def test_a_message_becomes_a_sentence(text: str, said: str):
     assert filters.sentence(text) == said
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Give `id`, or `all` of it.", "Give <code>id</code>, or <code>all</code> of it."),
+        ("one ` alone, and ``", "one ` alone, and ``"),
+        ("`<b>` & <b>", "<code>&lt;b&gt;</code> &amp; &lt;b&gt;"),
+    ],
+)
+def test_names_in_a_text_are_code_and_nothing_else_is(text: str, shown: str):
+    assert filters.with_names(text) == shown
