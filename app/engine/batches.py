@@ -1,4 +1,4 @@
-"""Work done in batches that hold the database for moments only, with pauses in which others get it."""
+"""Work done in batches that are over in moments, so that others get the database in between."""
 
 import time
 from collections.abc import Callable

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import threading
 import time
 from contextlib import ExitStack
 from datetime import timedelta
@@ -573,6 +574,34 @@ def test_a_batch_grows_while_it_is_quick_and_shrinks_when_it_is_not(bench):
 
     assert sizes[:4] == [50, 100, 200, 400]
     assert sizes[4] < 300
+
+
+def test_a_batch_on_postgresql_keeps_nobodys_commit_waiting(bench):
+    if bench.engine.database.dialect.name == "sqlite":
+        pytest.skip("SQLite has one writer")
+
+    def waits(_connection, _size):
+        other = threading.Thread(target=bench.engine.writer.flush, daemon=True)
+        other.start()
+        other.join(5)
+        return other.is_alive()
+
+    assert not Stretch(bench.engine, 60).write(waits)
+
+
+def test_sqlite_is_left_to_others_for_as_long_as_a_batch_held_it(bench, monkeypatch):
+    rests, held_s = [], 0.03
+
+    def unit(_connection, _size):
+        until = time.monotonic() + held_s
+        while time.monotonic() < until:
+            pass
+
+    stretch = Stretch(bench.engine, 60)
+    monkeypatch.setattr(time, "sleep", rests.append)
+    stretch.write(unit)
+
+    assert (rests[-1] >= held_s) is (bench.engine.database.dialect.name == "sqlite")
 
 
 def test_a_stretch_is_cut_short_where_something_was_being_done(bench):
